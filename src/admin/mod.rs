@@ -1,0 +1,1 @@
+//! Floor 9: metrics and health over HTTP.

@@ -1,0 +1,1 @@
+//! Floor 8: the filters in their order.

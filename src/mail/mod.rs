@@ -1,0 +1,11 @@
+//! Floor 1: the vocabulary every other floor shares: who speaks, the envelope, stages, verdicts, edits.
+
+mod edit;
+mod envelope;
+mod peer;
+mod verdict;
+
+pub use edit::{Edit, HeaderField};
+pub use envelope::{Envelope, Recipient, Sender};
+pub use peer::{AuthFacts, Hello, PeerName, SessionFacts, TlsFacts};
+pub use verdict::{AbortReason, Action, Fault, FaultKind, Stage, Verdict};

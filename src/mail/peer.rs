@@ -1,0 +1,58 @@
+//! Who is speaking: facts of a session that filters, the upstream and the log are told.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What the reverse lookup of the peer's address gave (the NAME of XCLIENT).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerName {
+    /// A PTR name whose own addresses hold the peer's: forward-confirmed.
+    Confirmed(Arc<str>),
+    /// No PTR, or it does not point back.
+    Unavailable,
+    /// The lookup failed for now.
+    TemporarilyUnavailable,
+}
+
+/// HELO or EHLO as it was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    pub name: Arc<str>,
+    /// EHLO.
+    pub extended: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// "TLSv1.3", "TLSv1.2".
+    pub version: &'static str,
+    /// "TLS_AES_256_GCM_SHA384", in the spelling of OpenSSL where it differs.
+    pub cipher: Arc<str>,
+    /// Strength of the cipher's key, for the Received field.
+    pub bits: u16,
+    pub sni: Option<Arc<str>>,
+    pub client_subject: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthFacts {
+    pub mechanism: &'static str,
+    /// The authenticated name.
+    pub identity: Arc<str>,
+}
+
+/// A snapshot of the session: cheap to share, replaced (not changed) when a fact is added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// One a connection, shown in log and Received.
+    pub id: Arc<str>,
+    pub listener: Arc<str>,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub peer_name: PeerName,
+    /// The PTR name, whether it was confirmed or not (REVERSE_NAME of XCLIENT).
+    pub reverse_name: PeerName,
+    pub hello: Option<Hello>,
+    pub tls: Option<Arc<TlsFacts>>,
+    pub auth: Option<Arc<AuthFacts>>,
+}

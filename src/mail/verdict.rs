@@ -1,0 +1,134 @@
+//! What a filter may say, and what it means when it cannot say anything.
+
+use crate::smtp::Reply;
+
+/// A stage of the session at which filters are asked or told (filters/wit/filter.wit).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Stage {
+    Connect,
+    Helo,
+    Tls,
+    Auth,
+    Mail,
+    Rcpt,
+    Data,
+    Headers,
+    Body,
+    Message,
+    Abort,
+    Quit,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 12] = [
+        Stage::Connect,
+        Stage::Helo,
+        Stage::Tls,
+        Stage::Auth,
+        Stage::Mail,
+        Stage::Rcpt,
+        Stage::Data,
+        Stage::Headers,
+        Stage::Body,
+        Stage::Message,
+        Stage::Abort,
+        Stage::Quit,
+    ];
+
+    /// As in the contract and the log: "connect", "helo", …
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Connect => "connect",
+            Stage::Helo => "helo",
+            Stage::Tls => "tls",
+            Stage::Auth => "auth",
+            Stage::Mail => "mail",
+            Stage::Rcpt => "rcpt",
+            Stage::Data => "data",
+            Stage::Headers => "headers",
+            Stage::Body => "body",
+            Stage::Message => "message",
+            Stage::Abort => "abort",
+            Stage::Quit => "quit",
+        }
+    }
+}
+
+/// What the chain as a whole decided at a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Go on (also what `accept` and `skip` of single filters come to).
+    Next,
+    Reject,
+    Defer,
+    Discard,
+    Disconnect,
+}
+
+/// The chain's answer to a stage, ready for the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub action: Action,
+    /// Checked: its class fits the action, its text is printable. None: the gateway's own reply.
+    pub reply: Option<Reply>,
+    /// Who decided, for the log; None when nobody objected.
+    pub filter: Option<std::sync::Arc<str>>,
+    pub reason: Option<String>,
+}
+
+impl Verdict {
+    /// Nobody objected.
+    pub const NEXT: Verdict = Verdict { action: Action::Next, reply: None, filter: None, reason: None };
+}
+
+/// Why a transaction ended without a message, as the `abort` stage is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbortReason {
+    Reset,
+    ClientGone,
+    Timeout,
+    Refused,
+    UpstreamFailed,
+    Shutdown,
+}
+
+/// A filter did not answer as the contract wants: data with a configured consequence (`on-fault`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub filter: std::sync::Arc<str>,
+    pub stage: Stage,
+    pub kind: FaultKind,
+    /// For the operator: what happened, with the guest's backtrace where there is one. Not escaped.
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    Trap,
+    Cpu,
+    Deadline,
+    Memory,
+    StackOverflow,
+    /// A verdict that the contract does not allow.
+    BadAnswer,
+    /// The host could not make an instance (pool full past the deadline, init failed).
+    Instantiate,
+}
+
+impl FaultKind {
+    /// As in metrics and log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            FaultKind::Trap => "trap",
+            FaultKind::Cpu => "cpu",
+            FaultKind::Deadline => "deadline",
+            FaultKind::Memory => "memory",
+            FaultKind::StackOverflow => "stack-overflow",
+            FaultKind::BadAnswer => "bad-answer",
+            FaultKind::Instantiate => "instantiate",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Floor 5: streams, TLS, listening sockets, DNS.

@@ -1,0 +1,1 @@
+//! Floor 3: pure decisions. Time is an argument; nothing here waits or remembers.

@@ -1,0 +1,1 @@
+//! Floor 5: one-way facts to log and metrics. Decides nothing.

@@ -1,0 +1,1 @@
+//! Floor 9: where all meet: listen, connection, transfer, reload, shutdown.

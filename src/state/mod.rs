@@ -1,0 +1,1 @@
+//! Floor 5: what sessions share: rate limits, counters, key-value, tables.

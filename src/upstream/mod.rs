@@ -1,0 +1,1 @@
+//! Floor 6: the SMTP client towards the mail server behind us.
