@@ -1,1 +1,40 @@
-fn main() {}
+//! The chores of this repository as one program, so that a person and a build machine type the same words.
+//!
+//! It uses the standard library alone and compiles in a second. It holds no logic of the gateway: whatever is
+//! worth testing lives in the tests it starts.
+
+#![allow(clippy::print_stdout, reason = "a command line tool talks to its terminal")]
+
+mod shell;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--list] [--only STEP]...   everything a change has to pass, in order; stops at the first failure
+  advisories                       the dependencies against the RustSec database (needs the network)
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.split_first() {
+        Some((&"test", rest)) => test::all(rest),
+        Some((&"advisories", [])) => test::advisories(),
+        Some((&"help" | &"--help" | &"-h", _)) => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(format!("this is not a command\n{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

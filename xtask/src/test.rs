@@ -1,0 +1,162 @@
+//! `cargo xtask test`: what a change has to pass, from the quickest question to the slowest.
+//!
+//! One step after the other, the first failure ends it. No step is skipped: what a step needs is installed, or
+//! the step fails and says what is missing.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::shell::{Outcome, cargo, command, root, run};
+use crate::tools;
+
+struct Step {
+    name: &'static str,
+    title: &'static str,
+    run: fn() -> Outcome,
+}
+
+const STEPS: [Step; 10] = [
+    Step { name: "fmt", title: "every workspace is formatted", run: fmt },
+    Step { name: "tidy", title: "the laws of the house that text can check", run: tidy },
+    Step { name: "deny", title: "licences, bans and sources of the dependencies", run: deny },
+    Step { name: "pure", title: "the floors above the IO line build, lint and test alone", run: pure },
+    Step { name: "clippy", title: "lints of the host", run: clippy },
+    Step { name: "filters", title: "the filters build for WebAssembly, without a lint", run: filters },
+    Step { name: "guests", title: "the hostile guests build, without a lint", run: guests },
+    Step { name: "test", title: "unit tests, dialogs, hostile guests, configurations", run: test },
+    Step { name: "fuzz", title: "the fuzz targets compile", run: fuzz },
+    Step { name: "postfix", title: "end to end with a real Postfix behind the gateway", run: postfix },
+];
+
+/// Runs the steps asked for (all, if none is named) in their order.
+pub(crate) fn all(words: &[&str]) -> Outcome {
+    let mut wanted: Vec<&str> = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--list" => {
+                STEPS.iter().for_each(|step| println!("{:<8} {}", step.name, step.title));
+                return Ok(());
+            }
+            "--only" => match words.next().and_then(|name| STEPS.iter().find(|step| step.name == *name)) {
+                Some(step) => wanted.push(step.name),
+                None => return Err("--only wants the name of a step, see `cargo xtask test --list`".into()),
+            },
+            other => return Err(format!("`test` does not know the word {other}")),
+        }
+    }
+    let steps: Vec<&Step> = STEPS.iter().filter(|step| wanted.is_empty() || wanted.contains(&step.name)).collect();
+    let mut times: Vec<(&str, Duration)> = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        println!("\n== {}/{} {}: {}", index + 1, steps.len(), step.name, step.title);
+        let start = Instant::now();
+        let outcome = (step.run)();
+        times.push((step.name, start.elapsed()));
+        if let Err(why) = outcome {
+            println!("\n== FAILED {}: {why}", step.name);
+            println!("{} passed, 1 failed, {} not run", index, steps.len() - index - 1);
+            return Err(format!("step {} failed", step.name));
+        }
+        println!("== ok {} ({:.1} s)", step.name, start.elapsed().as_secs_f64());
+    }
+    println!();
+    for (name, time) in &times {
+        println!("{name:<8} {:>7.1} s", time.as_secs_f64());
+    }
+    println!("{} passed, 0 failed", steps.len());
+    Ok(())
+}
+
+/// Known vulnerabilities. Not a step of `test`: the database lives on a host that not every machine reaches, and
+/// its answer changes without a change of ours.
+pub(crate) fn advisories() -> Outcome {
+    cargo_deny(&["advisories"])
+}
+
+/// The workspaces of this repository that exist, the host's first.
+fn manifests() -> Vec<&'static str> {
+    let all = ["Cargo.toml", "filters/Cargo.toml", "fuzz/Cargo.toml", "tests/guests/Cargo.toml"];
+    all.into_iter().filter(|manifest| root().join(manifest).is_file()).collect()
+}
+
+fn fmt() -> Outcome {
+    tools::components()?;
+    for manifest in manifests() {
+        run(cargo(&["fmt", "--manifest-path", manifest, "--all", "--check"]))?;
+    }
+    Ok(())
+}
+
+fn tidy() -> Outcome {
+    run(cargo(&["test", "--quiet", "--locked", "--no-default-features", "--test", "tidy"]))
+}
+
+fn deny() -> Outcome {
+    cargo_deny(&["licenses", "bans", "sources"])
+}
+
+fn cargo_deny(checks: &[&str]) -> Outcome {
+    let deny = tools::cargo_deny()?;
+    for manifest in manifests() {
+        let mut command = command(&deny, &["--locked", "--manifest-path", manifest, "--config", "deny.toml", "check"]);
+        command.args(checks);
+        run(command)?;
+    }
+    Ok(())
+}
+
+fn pure() -> Outcome {
+    tools::components()?;
+    run(cargo(&["clippy", "--quiet", "--locked", "--no-default-features", "--lib", "--", "-D", "warnings"]))?;
+    run(cargo(&["test", "--quiet", "--locked", "--no-default-features", "--lib"]))
+}
+
+fn clippy() -> Outcome {
+    tools::components()?;
+    run(cargo(&["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn filters() -> Outcome {
+    tools::components()?;
+    tools::wasm_targets()?;
+    for_wasm("filters/Cargo.toml")
+}
+
+fn guests() -> Outcome {
+    tools::components()?;
+    tools::wasm_targets()?;
+    for_wasm("tests/guests/Cargo.toml")
+}
+
+fn for_wasm(manifest: &str) -> Outcome {
+    if !root().join(manifest).is_file() {
+        return Ok(());
+    }
+    let common = ["--quiet", "--locked", "--manifest-path", manifest, "--workspace", "--target", "wasm32-wasip2"];
+    let mut lint = cargo(&["clippy"]);
+    lint.args(common).args(["--", "-D", "warnings"]);
+    run(lint)?;
+    let mut build = cargo(&["build"]);
+    build.args(common);
+    run(build)
+}
+
+fn test() -> Outcome {
+    tools::wasm_targets()?;
+    run(cargo(&["test", "--locked", "--workspace"]))
+}
+
+fn fuzz() -> Outcome {
+    if !Path::new(&root().join("fuzz/Cargo.toml")).is_file() {
+        return Ok(());
+    }
+    run(cargo(&["check", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml"]))
+}
+
+fn postfix() -> Outcome {
+    if !root().join("tests/postfix.rs").is_file() && !root().join("tests/postfix").is_dir() {
+        return Ok(());
+    }
+    tools::mail_programs()?;
+    run(cargo(&["test", "--locked", "--test", "postfix"]))
+}

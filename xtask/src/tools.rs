@@ -1,0 +1,106 @@
+//! What the chores need on the machine, installed where we may, or named in one sentence.
+//!
+//! Nothing is ever skipped because a tool is missing: a check that did not run proves nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::shell::{Outcome, cargo, command, output, root, run, succeeds};
+
+/// The targets of the filters (`wasip2`) and of the smallest hostile guests.
+pub(crate) const WASM_TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-unknown-unknown"];
+
+/// Compiled once and kept in `target/tools`; a version of its own in the path, so that a raise rebuilds it.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// Program → Debian package, for the end-to-end test.
+pub(crate) const MAIL_PROGRAMS: [(&str, &str); 6] = [
+    ("postfix", "postfix"),
+    ("smtp-source", "postfix"),
+    ("swaks", "swaks"),
+    ("curl", "curl"),
+    ("python3", "python3"),
+    ("openssl", "openssl"),
+];
+
+/// Makes sure that `cargo fmt` and `cargo clippy` exist.
+pub(crate) fn components() -> Outcome {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if !succeeds(cargo(&[subcommand, "--version"])) {
+            run(command("rustup", &["component", "add", component])).map_err(|why| {
+                format!("`cargo {subcommand}` is missing and rustup could not add the component {component}: {why}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that the compiler can build for WebAssembly.
+pub(crate) fn wasm_targets() -> Outcome {
+    for target in WASM_TARGETS {
+        let libraries = output(command("rustc", &["--print", "target-libdir", "--target", target]))?;
+        if !Path::new(libraries.trim()).is_dir() {
+            run(command("rustup", &["target", "add", target]))
+                .map_err(|why| format!("the compiler has no target {target} and rustup could not add it: {why}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that `MAIL_PROGRAMS` exist; `apt-get` is asked as root only.
+pub(crate) fn mail_programs() -> Outcome {
+    let mut packages: Vec<&str> = missing_programs().map(|(_, package)| package).collect();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let packages = packages.join(" ");
+    if !is_root()? || find("apt-get").is_none() {
+        return Err(format!("missing, and without root and apt-get not ours to install: {packages}"));
+    }
+    // Postfix must not greet the network only because a test wanted its programs: unconfigured, it does not start.
+    let install = format!(
+        "echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections 2>/dev/null; \
+         apt-get install -y -q --no-install-recommends {packages} || \
+         {{ apt-get update -q && apt-get install -y -q --no-install-recommends {packages}; }}"
+    );
+    let mut apt = command("sh", &["-c", &install]);
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    run(apt)?;
+    match missing_programs().next() {
+        None => Ok(()),
+        Some((program, package)) => Err(format!("the package {package} is installed and has no program {program}")),
+    }
+}
+
+fn missing_programs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MAIL_PROGRAMS.into_iter().filter(|(program, _)| find(program).is_none())
+}
+
+/// cargo-deny, built without optimisation on first use (a minute on two cores).
+pub(crate) fn cargo_deny() -> Outcome<PathBuf> {
+    let home = root().join("target/tools").join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
+    let program = home.join("bin/cargo-deny");
+    if !program.is_file() {
+        let mut install = cargo(&["install", "cargo-deny", "--locked", "--no-default-features", "--profile", "dev"]);
+        install.args(["--quiet", "--version", CARGO_DENY_VERSION, "--root"]).arg(&home);
+        install.arg("--target-dir").arg(home.join("build"));
+        install.env("CARGO_PROFILE_DEV_DEBUG", "false").env("CARGO_INCREMENTAL", "0");
+        run(install)?;
+        // Ten times the size of the program, and never needed again.
+        let _ = std::fs::remove_dir_all(home.join("build"));
+    }
+    Ok(program)
+}
+
+/// The program's path, in `PATH` or where Debian keeps what only root runs.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder: PathBuf| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+fn is_root() -> Outcome<bool> {
+    Ok(output(command("id", &["-u"]))?.trim() == "0")
+}
