@@ -1,0 +1,172 @@
+//! Everything the gateway itself ever says to a client. There is no wording anywhere else: what is not here is
+//! the upstream's, a filter's, or a bug.
+//!
+//! Sentences are short, say who refused and what would help, and reveal nothing a stranger should not know.
+
+use super::address::AddressError;
+use super::reply::{Enhanced, Reply};
+
+const fn say(code: u16, (class, subject, detail): (u8, u16, u16), text: &'static str) -> Reply {
+    Reply::fixed(code, Some(Enhanced::new(class, subject, detail)), text)
+}
+
+// ── Greeting and taking leave ──
+
+#[must_use]
+pub fn banner(hostname: &str) -> Reply {
+    Reply::new(220, None, format!("{hostname} ESMTP"))
+}
+
+/// To HELO; to EHLO see [`greeting`](super::ehlo::greeting).
+#[must_use]
+pub fn helo(hostname: &str) -> Reply {
+    Reply::new(250, None, hostname.to_owned())
+}
+
+pub const BYE: Reply = say(221, (2, 0, 0), "Bye");
+pub const SHUTTING_DOWN: Reply = say(421, (4, 3, 2), "Service is shutting down, try again shortly");
+pub const TIMEOUT: Reply = say(421, (4, 4, 2), "Timeout, closing the connection");
+pub const SESSION_TOO_LONG: Reply = say(421, (4, 4, 2), "This session has lasted too long, closing the connection");
+pub const TOO_MANY_ERRORS: Reply = say(421, (4, 7, 0), "Too many errors, closing the connection");
+pub const TOO_MANY_IDLE_COMMANDS: Reply = say(421, (4, 7, 0), "Too many commands that move no mail, closing");
+pub const TOO_MANY_MESSAGES: Reply = say(421, (4, 7, 0), "Enough messages for one session, open another");
+pub const FOREIGN_PROTOCOL: Reply = say(421, (4, 7, 0), "This is an SMTP server, closing the connection");
+pub const TALKED_TOO_EARLY: Reply = say(554, (5, 5, 1), "SMTP clients wait for the greeting");
+pub const INTERNAL_ERROR: Reply = say(421, (4, 3, 0), "Internal error, try again later");
+
+// ── What went well ──
+
+pub const OK: Reply = say(250, (2, 0, 0), "Ok");
+pub const SENDER_OK: Reply = say(250, (2, 1, 0), "Ok");
+pub const RECIPIENT_OK: Reply = say(250, (2, 1, 5), "Ok");
+/// A filter may answer success and deliver nothing, where the operator granted that.
+pub const DISCARDED: Reply = say(250, (2, 0, 0), "Ok");
+pub const START_MAIL_INPUT: Reply = Reply::fixed(354, None, "End data with <CR><LF>.<CR><LF>");
+pub const READY_FOR_TLS: Reply = say(220, (2, 0, 0), "Ready to start TLS");
+pub const VRFY: Reply = say(252, (2, 0, 0), "Cannot verify the user, but will take mail and try to deliver it");
+pub const HELP: Reply = say(214, (2, 0, 0), "This is an SMTP gateway, see RFC 5321");
+
+// ── Lines and commands ──
+
+pub const LINE_TOO_LONG: Reply = say(500, (5, 5, 2), "Line too long");
+pub const AUTH_LINE_TOO_LONG: Reply = say(500, (5, 5, 6), "Line too long");
+pub const BARE_LINE_FEED: Reply =
+    say(500, (5, 5, 2), "Lines must end in <CR><LF>, this one ended in <LF> alone (by hand: use telnet or nc -C)");
+pub const BARE_CARRIAGE_RETURN: Reply = say(500, (5, 5, 2), "A <CR> without <LF> is not allowed in a command");
+pub const EMPTY_LINE: Reply = say(500, (5, 5, 2), "Error: empty line");
+pub const NOT_A_COMMAND: Reply = say(500, (5, 5, 2), "Error: command not recognized");
+pub const CONTROL_CHARACTER: Reply = say(501, (5, 5, 2), "Control characters are not allowed in a command");
+pub const NOT_UTF8: Reply = say(501, (5, 5, 2), "Arguments must be ASCII or UTF-8");
+pub const UNKNOWN_COMMAND: Reply = say(500, (5, 5, 1), "Error: command not recognized");
+pub const NOT_IMPLEMENTED: Reply = say(502, (5, 5, 1), "Error: command not implemented");
+pub const EXPN: Reply = say(502, (5, 7, 2), "Mailing lists are not expanded here");
+pub const PARAMETER_UNKNOWN: Reply = say(555, (5, 5, 4), "Parameter not recognized or not offered");
+pub const PARAMETER_BAD: Reply = say(501, (5, 5, 4), "Bad or repeated parameter");
+
+/// How the command would have been right: `HELO hostname`.
+#[must_use]
+pub fn usage(form: &'static str) -> Reply {
+    Reply::new(501, Some(Enhanced::new(5, 5, 4)), format!("Syntax: {form}"))
+}
+
+#[must_use]
+pub fn sender_syntax(error: AddressError) -> Reply {
+    Reply::new(501, Some(Enhanced::new(5, 1, 7)), format!("Bad sender address syntax: {error}"))
+}
+
+#[must_use]
+pub fn recipient_syntax(error: AddressError) -> Reply {
+    Reply::new(501, Some(Enhanced::new(5, 1, 3)), format!("Bad recipient address syntax: {error}"))
+}
+
+// ── Order of commands ──
+
+pub const NEED_HELO: Reply = say(503, (5, 5, 1), "Error: send HELO or EHLO first");
+pub const NEED_MAIL: Reply = say(503, (5, 5, 1), "Error: need MAIL command");
+pub const NEED_RCPT: Reply = say(503, (5, 5, 1), "Error: need RCPT command");
+pub const NO_VALID_RECIPIENTS: Reply = say(554, (5, 5, 1), "Error: no valid recipients");
+pub const NESTED_MAIL: Reply = say(503, (5, 5, 1), "Error: nested MAIL command");
+pub const NOT_DURING_MAIL: Reply = say(503, (5, 5, 1), "Error: not allowed during a mail transaction");
+
+// ── TLS and AUTH ──
+
+pub const TLS_REQUIRED: Reply = say(530, (5, 7, 0), "Must issue a STARTTLS command first");
+pub const TLS_NOT_AVAILABLE: Reply = say(454, (4, 7, 0), "TLS not available for now");
+pub const TLS_NOT_OFFERED: Reply = say(502, (5, 5, 1), "STARTTLS is not offered here");
+pub const TLS_ACTIVE: Reply = say(503, (5, 5, 1), "Error: TLS is already active");
+pub const AUTH_REQUIRED: Reply = say(530, (5, 7, 0), "Authentication required");
+pub const AUTH_NOT_OFFERED: Reply = say(502, (5, 5, 1), "AUTH is not offered here");
+pub const AUTH_NEEDS_TLS: Reply = say(538, (5, 7, 11), "Encryption required for authentication, use STARTTLS first");
+pub const AUTH_TWICE: Reply = say(503, (5, 5, 1), "Error: already authenticated");
+pub const AUTH_MECHANISM_UNKNOWN: Reply = say(504, (5, 5, 4), "Authentication mechanism not offered");
+pub const AUTH_CANCELLED: Reply = say(501, (5, 7, 0), "Authentication cancelled");
+pub const AUTH_NOT_BASE64: Reply = say(501, (5, 5, 2), "Cannot decode this as base64");
+pub const AUTH_MALFORMED: Reply = say(501, (5, 5, 2), "Malformed authentication data");
+/// Of an unknown user and of a wrong password alike.
+pub const AUTH_FAILED: Reply = say(535, (5, 7, 8), "Authentication credentials invalid");
+pub const AUTH_OK: Reply = say(235, (2, 7, 0), "Authentication successful");
+pub const AUTH_TRY_LATER: Reply = say(454, (4, 7, 0), "Temporary authentication failure");
+pub const AUTH_TOO_MANY_FAILURES: Reply = say(421, (4, 7, 0), "Too many failed logins, closing the connection");
+
+/// A challenge of SASL, already in base64.
+#[must_use]
+pub fn challenge(base64: &'static str) -> Reply {
+    Reply::fixed(334, None, base64)
+}
+
+// ── Addresses and relay ──
+
+pub const RELAY_DENIED: Reply = say(550, (5, 7, 1), "Relaying denied");
+pub const ROUTING_DENIED: Reply = say(550, (5, 7, 1), "Relaying denied: routing in the local part");
+pub const LITERAL_DENIED: Reply = say(550, (5, 7, 1), "Relaying denied: address literal");
+pub const SMTPUTF8_NEEDED: Reply =
+    say(553, (5, 6, 7), "A non-ASCII address needs SMTPUTF8, on this and the next server");
+pub const TOO_MANY_RECIPIENTS: Reply = say(452, (4, 5, 3), "Too many recipients, send the rest in another transaction");
+
+// ── The message ──
+
+pub const MESSAGE_TOO_BIG: Reply = say(552, (5, 3, 4), "Message too big");
+pub const HEADER_TOO_BIG: Reply = say(552, (5, 3, 4), "Message header too big");
+pub const TOO_MANY_HEADER_FIELDS: Reply = say(550, (5, 6, 0), "Too many header fields");
+pub const MAIL_LOOP: Reply = say(554, (5, 4, 6), "Too many hops, this message is in a loop");
+pub const CONTENT_BARE_CR: Reply = say(550, (5, 6, 11), "Bare <CR> in message content, lines must end in <CR><LF>");
+pub const CONTENT_BARE_LF: Reply = say(550, (5, 6, 11), "Bare <LF> in message content, lines must end in <CR><LF>");
+pub const CONTENT_NUL: Reply = say(550, (5, 6, 0), "NUL in message content");
+pub const NO_ROOM: Reply = say(452, (4, 3, 1), "No room for this message now, try again later");
+
+// ── Limits over sessions ──
+
+pub const TOO_MANY_CONNECTIONS: Reply = say(421, (4, 7, 0), "Too many connections from your network, try again later");
+pub const CONNECTING_TOO_OFTEN: Reply =
+    say(421, (4, 7, 0), "Too many new connections from your network, try again later");
+pub const SERVER_FULL: Reply = say(421, (4, 3, 2), "Too many connections, try again later");
+pub const TOO_MANY_MESSAGES_NOW: Reply = say(450, (4, 7, 1), "Too much mail for now, try again later");
+pub const TOO_MANY_RECIPIENTS_NOW: Reply = say(452, (4, 7, 1), "Too many recipients for now, try again later");
+pub const TOO_MANY_LOGINS_NOW: Reply = say(421, (4, 7, 0), "Too many failed logins, try again later");
+
+// ── Filters ──
+
+pub const FILTER_REJECTED: Reply = say(550, (5, 7, 1), "Rejected by local policy");
+pub const FILTER_DEFERRED: Reply = say(451, (4, 7, 1), "Not accepted for now, try again later");
+pub const FILTER_DISCONNECTED: Reply = say(421, (4, 7, 1), "Closing the connection by local policy");
+/// A filter failed, and its configuration asks for `defer`.
+pub const FILTER_FAULT: Reply = say(451, (4, 3, 0), "Cannot examine this for now, try again later");
+/// A filter failed, and its configuration asks for `reject`.
+pub const FILTER_FAULT_REJECTED: Reply = say(550, (5, 3, 0), "Cannot examine this");
+/// A filter failed, and its configuration asks for `disconnect`.
+pub const FILTER_FAULT_DISCONNECTED: Reply = say(421, (4, 3, 0), "Cannot examine this for now, closing the connection");
+
+// ── The upstream. What it says about us is our trouble, never the client's bounce ──
+
+pub const UPSTREAM_AWAY: Reply =
+    say(451, (4, 4, 1), "The mail server behind this gateway does not answer, try again later");
+pub const UPSTREAM_LOST: Reply = say(451, (4, 4, 2), "Lost the mail server behind this gateway, try again later");
+pub const UPSTREAM_TIMEOUT: Reply =
+    say(451, (4, 4, 2), "The mail server behind this gateway takes too long, try again later");
+pub const UPSTREAM_MISCONFIGURED: Reply =
+    say(451, (4, 3, 5), "This gateway and its mail server do not work together for now, try again later");
+pub const UPSTREAM_NONSENSE: Reply =
+    say(451, (4, 5, 0), "The mail server behind this gateway gave an unusable answer, try again later");
+/// The final dot was sent and no answer came: the message may or may not be there (RFC 1047).
+pub const OUTCOME_UNKNOWN: Reply =
+    say(451, (4, 4, 2), "No answer from the mail server behind this gateway after the message, try again later");
