@@ -1,0 +1,50 @@
+//! What wit-bindgen makes of the contract, and nothing else: the only file that names wit-bindgen.
+//!
+//! The capabilities are one world; each stage is a world of its own, so that a filter's component exports
+//! exactly the stages it named in [`export!`](crate::export). Imports that a filter never calls do not reach
+//! its component: the linker drops the functions, and the encoder what nobody refers to.
+
+#![allow(missing_docs, unreachable_pub, unsafe_code, clippy::all, reason = "generated")]
+
+wit_bindgen::generate!({ path: "../wit", world: "wasmilter:filter/capabilities", generate_all });
+
+/// One module per stage, with the bindings of that stage's world. `with` is what the world borrows from the
+/// capabilities' bindings, so that a verdict is one type everywhere.
+macro_rules! stages {
+    ($($module:ident = $world:literal, $inline:literal, with: $with:tt;)+) => {$(
+        pub mod $module {
+            wit_bindgen::generate!({
+                path: "../wit",
+                inline: $inline,
+                world: $world,
+                pub_export_macro: true,
+                with: $with,
+            });
+        }
+    )+};
+    ($($module:ident = $world:literal, $inline:literal;)+) => {
+        stages! {$(
+            $module = $world, $inline,
+            with: { "wasmilter:filter/types@0.1.0-draft": crate::bindings::wasmilter::filter::types };
+        )+}
+    };
+}
+
+stages! {
+    connect = "wasmilter:sdk/connect", "package wasmilter:sdk; world connect { export wasmilter:filter/on-connect@0.1.0-draft; }";
+    helo = "wasmilter:sdk/helo", "package wasmilter:sdk; world helo { export wasmilter:filter/on-helo@0.1.0-draft; }";
+    tls = "wasmilter:sdk/tls", "package wasmilter:sdk; world tls { export wasmilter:filter/on-tls@0.1.0-draft; }";
+    auth = "wasmilter:sdk/auth", "package wasmilter:sdk; world auth { export wasmilter:filter/on-auth@0.1.0-draft; }";
+    mail = "wasmilter:sdk/mail", "package wasmilter:sdk; world mail { export wasmilter:filter/on-mail@0.1.0-draft; }";
+    rcpt = "wasmilter:sdk/rcpt", "package wasmilter:sdk; world rcpt { export wasmilter:filter/on-rcpt@0.1.0-draft; }";
+    data = "wasmilter:sdk/data", "package wasmilter:sdk; world data { export wasmilter:filter/on-data@0.1.0-draft; }";
+    headers = "wasmilter:sdk/headers", "package wasmilter:sdk; world headers { export wasmilter:filter/on-headers@0.1.0-draft; }";
+    body = "wasmilter:sdk/body", "package wasmilter:sdk; world body { export wasmilter:filter/on-body@0.1.0-draft; }";
+    message = "wasmilter:sdk/message", "package wasmilter:sdk; world message { export wasmilter:filter/on-message@0.1.0-draft; }";
+    abort = "wasmilter:sdk/abort", "package wasmilter:sdk; world abort { export wasmilter:filter/on-abort@0.1.0-draft; }";
+}
+
+stages! {
+    init = "wasmilter:sdk/init", "package wasmilter:sdk; world init { export wasmilter:filter/lifecycle@0.1.0-draft; }", with: {};
+    quit = "wasmilter:sdk/quit", "package wasmilter:sdk; world quit { export wasmilter:filter/on-quit@0.1.0-draft; }", with: {};
+}
