@@ -236,9 +236,39 @@ pub struct Filter {
     /// inspect → decide → transform → seal; filters are ordered by phase, then as written.
     pub phase: FilterPhase,
     pub grants: Grants,
-    /// The operator's `[filter.settings]`, as a JSON text.
-    pub settings_json: String,
+    /// The operator's `[filter.settings]`.
+    pub settings_json: SettingsJson,
     pub bounds: FilterBounds,
+}
+
+/// A filter's settings as a JSON object. They may hold the keys of other services, so they cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SettingsJson(String);
+
+impl SettingsJson {
+    /// `text` must be a JSON object.
+    #[must_use]
+    pub fn new(text: String) -> SettingsJson {
+        SettingsJson(text)
+    }
+
+    /// For the guest, and for nobody else.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for SettingsJson {
+    fn default() -> Self {
+        SettingsJson("{}".to_owned())
+    }
+}
+
+impl std::fmt::Debug for SettingsJson {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SettingsJson({} octets)", self.0.len())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -366,7 +396,7 @@ pub struct Spool {
     pub directory: PathBuf,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resolver {
     /// Empty: the system's.
     pub servers: Vec<SocketAddr>,

@@ -1,0 +1,264 @@
+//! What concerns several sections at once: listeners and their TLS and AUTH, loops, things that nobody uses.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::problem::{Problem, Span};
+use super::reader::Reader;
+use super::types::{Config, Identify, Listener, ListenerAuth, ListenerTls, UpstreamTls};
+
+/// The port where the world delivers mail.
+const PORT_SMTP: u16 = 25;
+
+pub(super) fn all(config: &Config, reader: &Reader<'_>) {
+    for (place, listener) in config.listeners.iter().enumerate() {
+        security(config, listener, &format!("listener.{place}"), reader);
+        public_port(listener, &format!("listener.{place}"), reader);
+    }
+    addresses(config, reader);
+    upstream_is_us(config, reader);
+    identify(config, reader);
+    nobody_may_send(config, reader);
+    unused(config, reader);
+    waits(config, reader);
+}
+
+/// Names that must be unique, with the path of each.
+pub(super) fn unique<'n>(what: &str, names: impl Iterator<Item = (&'n str, String)>, reader: &Reader<'_>) {
+    let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+    for (name, path) in names {
+        let span = reader.place(&path);
+        match seen.get(name) {
+            Some(first) => reader.error(
+                Problem::at(span, format!("there are two {what}s with the name \"{name}\""))
+                    .label("again")
+                    .other(first.clone(), "first here")
+                    .help("give each its own name"),
+            ),
+            None => drop(seen.insert(name, span)),
+        }
+    }
+}
+
+fn security(config: &Config, listener: &Listener, path: &str, reader: &Reader<'_>) {
+    let name = &listener.name;
+    let at = |key: &str, title: String| Problem::at(reader.place(&format!("{path}.{key}")), title);
+    if listener.tls != ListenerTls::Off && config.tls.is_none() {
+        reader.error(
+            at("tls", format!("listener \"{name}\" offers TLS, but there is no certificate"))
+                .label("TLS is wanted here")
+                .help("add [tls] with certificate = \"…\" and key = \"…\", or write tls = \"off\""),
+        );
+    }
+    if listener.auth != ListenerAuth::Off && listener.tls == ListenerTls::Off {
+        reader.error(
+            at("auth", format!("listener \"{name}\" would take passwords in clear"))
+                .label("AUTH without TLS")
+                .help("write tls = \"starttls\" or tls = \"implicit\" for it (and add [tls]), or auth = \"off\""),
+        );
+    }
+    if listener.auth != ListenerAuth::Off && config.auth.is_none() {
+        reader.error(
+            at("auth", format!("listener \"{name}\" offers AUTH, but nobody can check a password"))
+                .label("AUTH is wanted here")
+                .help("add [auth] with password-file = \"…\"; `wasmilter passwd` makes its lines"),
+        );
+    }
+    // With AUTH required the fault is named above.
+    if listener.require_tls && listener.tls == ListenerTls::Off && listener.auth == ListenerAuth::Off {
+        reader.error(
+            at("require-tls", format!("listener \"{name}\" requires TLS and does not offer it"))
+                .label("nobody could send anything")
+                .help("write tls = \"starttls\" for it, or take require-tls away"),
+        );
+    }
+}
+
+/// What does not suit the port where strangers deliver mail.
+fn public_port(listener: &Listener, path: &str, reader: &Reader<'_>) {
+    if !listener.addresses.iter().any(|address| address.port() == PORT_SMTP && !address.ip().is_loopback()) {
+        return;
+    }
+    let name = &listener.name;
+    let warn = |key: &str, title: String, label: &str, help: &str| {
+        reader.warn(Problem::at(reader.place(&format!("{path}.{key}")), title).label(label).help(help));
+    };
+    if listener.auth == ListenerAuth::Required {
+        warn(
+            "auth",
+            format!("listener \"{name}\" on port 25 asks everybody to log in: no other mail server can deliver to you"),
+            "no mail from outside",
+            "people log in on port 587 or 465; write auth = \"off\" here",
+        );
+    } else if listener.require_tls && listener.tls == ListenerTls::StartTls {
+        warn(
+            "require-tls",
+            format!("listener \"{name}\" on port 25 refuses mail servers that do not use TLS"),
+            "RFC 3207 4 forbids it for public servers",
+            "leave it out, unless only servers you know deliver here",
+        );
+    }
+    if listener.tls == ListenerTls::Implicit {
+        warn(
+            "tls",
+            format!("listener \"{name}\" expects TLS from the first octet on port 25: no mail server speaks so"),
+            "no mail from outside",
+            "write tls = \"starttls\" here; implicit TLS belongs to port 465",
+        );
+    }
+}
+
+/// Two sockets cannot have one address.
+fn addresses(config: &Config, reader: &Reader<'_>) {
+    let mut taken: Vec<(SocketAddr, Span, String)> = Vec::new();
+    let mut take = |address: SocketAddr, span: Span, who: String| match taken
+        .iter()
+        .find(|(other, _, _)| overlap(*other, address))
+    {
+        Some((other, first, owner)) => reader.error(
+            Problem::at(span, format!("{address} is taken already: {owner} listens on {other}"))
+                .label("again")
+                .other(first.clone(), "first here")
+                .help("give each its own address or port"),
+        ),
+        None => taken.push((address, span, who)),
+    };
+    for (place, listener) in config.listeners.iter().enumerate() {
+        for (item, address) in listener.addresses.iter().enumerate() {
+            let span = reader.place(&format!("listener.{place}.address.{item}"));
+            take(*address, span, format!("listener \"{}\"", listener.name));
+        }
+    }
+    if let Some(admin) = &config.admin {
+        take(admin.address, reader.place("admin.address"), "[admin]".to_owned());
+    }
+}
+
+/// Port 0 takes any free port, so it collides with nothing. IPv6 sockets are IPv6 only.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.port() != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+/// An upstream that is the gateway itself: every message would come back for ever.
+fn upstream_is_us(config: &Config, reader: &Reader<'_>) {
+    let upstream = &config.upstream;
+    let address: Option<IpAddr> = match upstream.host.as_str() {
+        "localhost" => None,
+        host => host.parse::<IpAddr>().ok().map(|address| address.to_canonical()),
+    };
+    let local = upstream.host == "localhost" || address.is_some_and(|a| a.is_loopback() || a.is_unspecified());
+    for (place, listener) in config.listeners.iter().enumerate() {
+        for (item, own) in listener.addresses.iter().enumerate() {
+            let ip = own.ip().to_canonical();
+            let same_host =
+                address == Some(ip) || (local && (ip.is_unspecified() || (ip.is_loopback() && address.is_none())));
+            if own.port() != upstream.port || !same_host {
+                continue;
+            }
+            reader.error(
+                Problem::at(
+                    reader.place("upstream.address"),
+                    format!(
+                        "the upstream is the gateway's own listener \"{}\": every message would go in circles",
+                        listener.name
+                    ),
+                )
+                .label("where mail is sent")
+                .other(reader.place(&format!("listener.{place}.address.{item}")), "where the gateway listens")
+                .help("let your mail server listen on a port of its own, such as 127.0.0.1:10025, and write that here"),
+            );
+            return;
+        }
+    }
+}
+
+fn identify(config: &Config, reader: &Reader<'_>) {
+    let place = reader.place("upstream.identify");
+    let warning = match config.upstream.identify {
+        Identify::Xclient => None,
+        Identify::Xforward => Some("the upstream logs the client's address, but judges by the gateway's"),
+        Identify::Auto => Some("an upstream that does not offer XCLIENT judges every client by the gateway's address"),
+        Identify::None => Some("the upstream takes the gateway for the client of all mail"),
+    };
+    if let Some(warning) = warning {
+        reader.warn(Problem::at(place, warning).label("weaker than \"xclient\"").help(
+            "make sure that the upstream does not trust the gateway's address (Postfix: it must not be in mynetworks), \
+             or it relays for the world",
+        ));
+    }
+    if let UpstreamTls::Opportunistic = config.upstream.tls {
+        reader.warn(
+            Problem::at(reader.place("upstream.tls"), "any certificate will do, so nobody knows who the upstream is")
+                .label("keeps listeners away, not impostors")
+                .help("tls = \"verify\" checks it; on the same machine tls = \"none\" is as good"),
+        );
+    }
+}
+
+fn nobody_may_send(config: &Config, reader: &Reader<'_>) {
+    let relay = &config.relay;
+    let ours = !relay.domains.is_empty() || !relay.subdomains_of.is_empty();
+    let login = config.listeners.iter().any(|listener| listener.auth != ListenerAuth::Off);
+    if !ours && !login && relay.trusted_networks.is_empty() {
+        reader.warn(
+            Problem::at(0..0, "nobody may send anything: no domain is yours, nobody is trusted, nobody can log in")
+                .help("add [relay] with domains = [\"example.org\"], the domains that you take mail for"),
+        );
+    }
+}
+
+fn unused(config: &Config, reader: &Reader<'_>) {
+    let listeners = &config.listeners;
+    let warn = |path: &str, title: String, help: &str| {
+        reader.warn(Problem::at(reader.place(path), title).label("not used").help(help));
+    };
+    if config.tls.is_some() && listeners.iter().all(|listener| listener.tls == ListenerTls::Off) {
+        warn(
+            "tls",
+            "there is a certificate, but no listener offers TLS".to_owned(),
+            "write tls = \"starttls\" for one",
+        );
+    }
+    if config.auth.is_some() && listeners.iter().all(|listener| listener.auth == ListenerAuth::Off) {
+        warn(
+            "auth",
+            "there is a password file, but no listener offers AUTH".to_owned(),
+            "write auth = \"required\" for one",
+        );
+    }
+    for (place, filter) in config.filters.iter().enumerate() {
+        if listeners.iter().all(|listener| !listener.filters.contains(&filter.name)) {
+            let title = format!("the filter \"{}\" runs nowhere", filter.name);
+            warn(&format!("filter.{place}.name"), title, "add it to the filters of a listener");
+        }
+        if filter.bounds.deadline > config.engine.message_deadline {
+            warn(
+                &format!("filter.{place}.deadline"),
+                format!("the filter \"{}\" never gets as long as this", filter.name),
+                "all filters of a message together have engine.message-deadline",
+            );
+        }
+    }
+    for table in &config.tables {
+        if config.filters.iter().all(|filter| !filter.grants.tables.contains(&table.name)) {
+            let title = format!("no filter may look into the table \"{}\"", table.name);
+            warn(&format!("table.{}", table.name), title, "add it to grants = { tables = [\"…\"] } of a filter");
+        }
+    }
+}
+
+fn waits(config: &Config, reader: &Reader<'_>) {
+    if config.shutdown.final_reply < config.timeouts.upstream_final {
+        reader.warn(
+            Problem::at(
+                reader.place("shutdown.final-reply"),
+                "a shutdown may cut a session between the final dot and its reply",
+            )
+            .label("shorter than timeouts.upstream-final")
+            .help("the client sends such a message again, although the upstream may have taken it"),
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! What holds when a file says nothing. `config/wasmilter.toml` repeats each value, and a test compares them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::types::{
+    BareLineEnds, Engine, FilterBounds, Grants, KvGrant, Limits, Log, LogFormat, Rate, Rates, Shutdown, Spool, Timeouts,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            message_bytes: Some(50 << 20),
+            recipients: Some(1_000),
+            header_block_bytes: Some(512 * KIB),
+            header_fields: Some(2_000),
+            received_fields: Some(50),
+            messages: Some(1_000),
+            errors: Some(20),
+            auth_failures: Some(5),
+            idle_commands: Some(100),
+            bare_line_ends: BareLineEnds::Reject,
+        }
+    }
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        let rate = |count, per, burst| Some(Rate { count, per, burst });
+        Rates {
+            connections_at_once: Some(4_000),
+            connections_at_once_per_address: Some(50),
+            connections_per_address: rate(300, MINUTE, 300),
+            messages_per_address: rate(600, MINUTE, 1_200),
+            recipients_per_address: rate(2_000, MINUTE, 5_000),
+            messages_per_identity: rate(600, HOUR, 300),
+            recipients_per_identity: rate(3_000, HOUR, 2_000),
+            auth_failures_per_address: rate(60, HOUR, 30),
+            auth_failures_per_account_and_address: rate(20, HOUR, 10),
+            keys_max: 100_000,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            command: 5 * MINUTE,
+            data: 5 * MINUTE,
+            handshake: 30 * SECOND,
+            write: 3 * MINUTE,
+            session: 2 * HOUR,
+            resolve: 10 * SECOND,
+            upstream_connect: 30 * SECOND,
+            upstream_greeting: 2 * MINUTE,
+            upstream_command: 5 * MINUTE,
+            upstream_data: 2 * MINUTE,
+            upstream_write: 3 * MINUTE,
+            upstream_final: 10 * MINUTE,
+        }
+    }
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Grants {
+            session: true,
+            envelope: true,
+            log: true,
+            config: true,
+            clock: true,
+            random: true,
+            headers: false,
+            body: false,
+            mime: false,
+            metrics: false,
+            counters: false,
+            tables: Vec::new(),
+            kv: None,
+            edit: super::types::EditGrant::default(),
+            discard: false,
+        }
+    }
+}
+
+impl Default for KvGrant {
+    fn default() -> Self {
+        KvGrant { quota_bytes: 16 * MIB, value_bytes_max: 64 * KIB }
+    }
+}
+
+impl Default for FilterBounds {
+    fn default() -> Self {
+        FilterBounds {
+            memory_bytes: 32 * MIB,
+            cpu_per_call: Duration::from_millis(50),
+            deadline: 10 * SECOND,
+            hostcall_bytes: 4 * MIB,
+            log_lines_per_second: 50,
+            instances: 1_000,
+        }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine { instances: None, cache_dir: None, message_deadline: MINUTE }
+    }
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Spool { memory_bytes: MIB, directory: PathBuf::from("/var/tmp") }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Shutdown { drain: 30 * SECOND, final_reply: 10 * MINUTE }
+    }
+}

@@ -1,0 +1,181 @@
+//! From the text to the configuration: parse, read every section, then look at them together.
+
+use toml::de::DeTable;
+
+use super::problem::{ConfigErrors, Problem, Warning};
+use super::read::{bounds, filter, listener, relay, service, table, upstream};
+use super::reader::{Environment, Reader};
+use super::section::Section;
+use super::types::{Config, Filter, Limits, Listener, Table};
+use super::{check, names, schema};
+
+/// More listeners than this is a generated file gone wrong; the same for filters and tables.
+const SECTIONS_MAX: usize = 1_000;
+
+const HOSTNAME_HELP: &str = "write the name that the DNS knows this host by: hostname = \"mx.example.org\"";
+
+/// A configuration from its text. `file` is the name to show in errors, and its folder is what relative paths are
+/// relative to; `environment` answers for `${NAME}`.
+///
+/// # Errors
+/// Everything that is wrong with it, as far as it can be told in one reading.
+pub fn parse(text: &str, file: &str, environment: Environment<'_>) -> Result<Config, ConfigErrors> {
+    parse_with_warnings(text, file, environment).map(|(config, _)| config)
+}
+
+/// Like [`parse`], with what is allowed but probably not meant.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with_warnings(
+    text: &str,
+    file: &str,
+    environment: Environment<'_>,
+) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    if !syntax.is_empty() {
+        return Err(ConfigErrors::new(file, text, syntax.iter().map(syntax_problem).collect()));
+    }
+    let reader = Reader::new(file, environment);
+    let config = {
+        let top = Section::open(&reader, String::new(), &schema::TOP, 0..0, document.get_ref());
+        config(&top)
+    };
+    if let Some(config) = config.as_ref().filter(|_| !reader.failed()) {
+        check::all(config, &reader);
+    }
+    let (problems, warnings) = reader.finish();
+    match config {
+        Some(mut config) if problems.is_empty() => {
+            order_filters(&mut config);
+            Ok((config, Warning::all(file, text, warnings)))
+        }
+        _ => Err(ConfigErrors::new(file, text, problems)),
+    }
+}
+
+fn syntax_problem(error: &toml::de::Error) -> Problem {
+    let title = format!("this is not TOML: {}", error.message().lines().collect::<Vec<_>>().join("; "));
+    match error.span() {
+        Some(span) => Problem::at(span, title),
+        None => Problem::of_file(title),
+    }
+}
+
+/// `None` only where an error was noted.
+fn config(top: &Section<'_>) -> Option<Config> {
+    let hostname = hostname(top);
+    let tls_section = top.section("tls", &schema::TLS);
+    let tls = listener::tls(&tls_section);
+    let upstream = upstream::read(top);
+    let relay = relay::read(&top.section("relay", &schema::RELAY));
+    let auth_section = top.section("auth", &schema::AUTH);
+    let auth = relay::auth(&auth_section);
+    let limits = bounds::limits(&top.section("limits", &schema::LIMITS), &Limits::default());
+    let networks = bounds::networks(&top.sections("network", &schema::NETWORK), &limits);
+    let (tables, table_names) = tables(top);
+    let (filters, filter_names) = filters(top, &table_names);
+    let listeners = listeners(top, tls_section.present(), &filter_names);
+    let rates = bounds::rates(&top.section("rates", &schema::RATES));
+    let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
+    let engine = service::engine(&top.section("engine", &schema::ENGINE));
+    let spool = service::spool(&top.section("spool", &schema::SPOOL));
+    let resolver = service::resolver(&top.section("resolver", &schema::RESOLVER));
+    let log = service::log(&top.section("log", &schema::LOG));
+    let admin = service::admin(&top.section("admin", &schema::ADMIN));
+    let shutdown = service::shutdown(&top.section("shutdown", &schema::SHUTDOWN));
+    // Only now may something missing end it: everything was read, and every error noted.
+    Some(Config {
+        hostname: hostname?,
+        listeners: listeners?,
+        tls,
+        upstream: upstream?,
+        relay,
+        auth,
+        limits,
+        networks,
+        rates,
+        timeouts,
+        filters,
+        tables,
+        engine,
+        spool,
+        resolver,
+        log,
+        admin,
+        shutdown,
+    })
+}
+
+fn hostname(top: &Section<'_>) -> Option<String> {
+    let name = top.required("hostname", "hostname = \"mx.example.org\"", |v| {
+        v.parsed("a host name", HOSTNAME_HELP, |text| {
+            if text.parse::<std::net::IpAddr>().is_ok() {
+                return Err("is an address, not a name".to_owned());
+            }
+            names::domain(text, false)
+        })
+    })?;
+    if !name.contains('.') {
+        top.reader.warn(
+            Problem::at(top.reader.place("hostname"), "many mail servers distrust a host name without a dot")
+                .label("not fully qualified")
+                .help(HOSTNAME_HELP),
+        );
+    }
+    Some(name)
+}
+
+fn tables(top: &Section<'_>) -> (Vec<Table>, Vec<String>) {
+    let sections = top.named_sections("table", &schema::TABLE);
+    let names = sections.iter().map(|(name, _)| name.get_ref().to_string()).collect();
+    (sections.iter().filter_map(|(name, section)| table::read(name.get_ref(), section)).collect(), names)
+}
+
+fn filters(top: &Section<'_>, tables: &[String]) -> (Vec<Filter>, Vec<String>) {
+    let sections = top.sections("filter", &schema::FILTER);
+    too_many(top, "filter", sections.len());
+    let named: Vec<(String, &Section<'_>)> =
+        sections.iter().filter_map(|section| Some((filter::name(section)?, section))).collect();
+    let paths = named.iter().map(|(name, section)| (name.as_str(), format!("{}.name", section.path)));
+    check::unique("filter", paths, top.reader);
+    let names = named.iter().map(|(name, _)| name.clone()).collect();
+    (named.into_iter().filter_map(|(name, section)| filter::read(section, name, tables)).collect(), names)
+}
+
+fn listeners(top: &Section<'_>, tls_given: bool, filters: &[String]) -> Option<Vec<Listener>> {
+    let sections = top.sections("listener", &schema::LISTENER);
+    too_many(top, "listener", sections.len());
+    if sections.is_empty() {
+        // A `listener` that is not a list of sections was noted when it was read.
+        if top.lacks("listener") {
+            top.reader.error(
+                Problem::at(0..0, "there is no `[[listener]]`: nobody could connect")
+                    .help("add [[listener]] with name = \"mx\" and address = \"0.0.0.0:25\""),
+            );
+        }
+        return None;
+    }
+    let listeners: Vec<Listener> =
+        sections.iter().filter_map(|section| listener::read(section, tls_given, filters)).collect();
+    let paths = listeners.iter().enumerate().map(|(place, one)| (one.name.as_str(), format!("listener.{place}.name")));
+    if !top.reader.failed() {
+        check::unique("listener", paths, top.reader);
+    }
+    Some(listeners)
+}
+
+fn too_many(top: &Section<'_>, key: &str, count: usize) {
+    if count > SECTIONS_MAX {
+        top.reader.error(Problem::at(0..0, format!("there are {count} of [[{key}]]; at most {SECTIONS_MAX} can be")));
+    }
+}
+
+/// By phase, then as written. Lists of names follow.
+fn order_filters(config: &mut Config) {
+    config.filters.sort_by_key(|filter| filter.phase);
+    let order: Vec<String> = config.filters.iter().map(|filter| filter.name.clone()).collect();
+    for listener in &mut config.listeners {
+        listener.filters.sort_by_key(|name| order.iter().position(|other| other == name));
+    }
+}

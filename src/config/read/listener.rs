@@ -1,0 +1,86 @@
+//! `[[listener]]` and `[tls]`.
+
+use std::net::SocketAddr;
+
+use crate::config::names;
+use crate::config::problem::Problem;
+use crate::config::section::Section;
+use crate::config::suggest;
+use crate::config::types::{Listener, ListenerAuth, ListenerTls, TlsFiles, TlsVersion};
+use crate::config::value::Value;
+
+const TLS_CHOICES: &[(&str, ListenerTls)] =
+    &[("off", ListenerTls::Off), ("starttls", ListenerTls::StartTls), ("implicit", ListenerTls::Implicit)];
+
+const AUTH_CHOICES: &[(&str, ListenerAuth)] =
+    &[("off", ListenerAuth::Off), ("optional", ListenerAuth::Optional), ("required", ListenerAuth::Required)];
+
+/// Several addresses of one listener share its settings, not its name; more than this is a generated file gone wrong.
+const ADDRESSES_MAX: usize = 64;
+
+const ADDRESS_HELP: &str = "write an IP address and a port, \"0.0.0.0:25\" or \"[::]:25\", or a list of them; \"systemd\" takes the \
+                            socket that systemd passes under this listener's name";
+
+/// `tls_given`: there is a `[tls]` section, so STARTTLS is what a listener does unless it says otherwise.
+pub(in crate::config) fn read(section: &Section<'_>, tls_given: bool, filter_names: &[String]) -> Option<Listener> {
+    let name = section.required("name", "name = \"mx\"", |v| v.parsed("a name", names::NAME_HELP, names::name));
+    let addresses = section.required("address", "address = \"0.0.0.0:25\"", addresses);
+    let default_tls = if tls_given { ListenerTls::StartTls } else { ListenerTls::Off };
+    let tls = section.get_or("tls", default_tls, |v| v.one_of(TLS_CHOICES));
+    let auth = section.get_or("auth", ListenerAuth::Off, |v| v.one_of(AUTH_CHOICES));
+    let require_tls = section.get_or("require-tls", auth == ListenerAuth::Required, Value::flag);
+    let filters = section.get("filters", |v| Ok(filters(v, filter_names))).unwrap_or_else(|| filter_names.to_vec());
+    Some(Listener { name: name?, addresses: addresses?, tls, auth, require_tls, filters })
+}
+
+fn addresses(value: &Value<'_>) -> Result<Vec<SocketAddr>, Problem> {
+    if matches!(value.text(), Ok(text) if text == "systemd") {
+        return Ok(Vec::new());
+    }
+    let items = value.items();
+    if items.is_empty() || items.len() > ADDRESSES_MAX {
+        return Err(value.error("has no address in it, or too many").help(ADDRESS_HELP));
+    }
+    Ok(value.list(|item| {
+        item.parsed("an address", ADDRESS_HELP, |text| {
+            text.parse().map_err(|_| match text {
+                "systemd" => "stands for the whole list, not for one address".to_owned(),
+                _ if text.parse::<std::net::IpAddr>().is_ok() => "has no port".to_owned(),
+                _ if text.starts_with(':') || text.starts_with("*:") => {
+                    "does not say on which address to listen".to_owned()
+                }
+                _ => "is not an IP address with a port".to_owned(),
+            })
+        })
+    }))
+}
+
+fn filters(value: &Value<'_>, known: &[String]) -> Vec<String> {
+    let named = value.list(|item| {
+        let name = item.text()?;
+        if known.contains(&name) {
+            return Ok(name);
+        }
+        let problem = item.error("is not the name of a `[[filter]]`");
+        Err(match suggest::nearest(&name, known.iter().map(String::as_str)) {
+            Some(near) => problem.help(format!("did you mean \"{near}\"?")),
+            None if known.is_empty() => problem.help("there is no [[filter]] in this file"),
+            None => problem.help(format!("the filters of this file are: {}", known.join(", "))),
+        })
+    });
+    // In the order of the file, whatever order they are listed in: the order of filters is a property of the chain.
+    known.iter().filter(|name| named.contains(name)).cloned().collect()
+}
+
+pub(in crate::config) fn tls(section: &Section<'_>) -> Option<TlsFiles> {
+    if !section.present() {
+        return None;
+    }
+    let certificate =
+        section.required("certificate", "certificate = \"/etc/ssl/mx.example.org/fullchain.pem\"", Value::path);
+    let key = section.required("key", "key = \"/etc/ssl/mx.example.org/privkey.pem\"", Value::path);
+    let min_version = section.get_or("min-version", TlsVersion::Tls12, |v| {
+        v.one_of(&[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)])
+    });
+    Some(TlsFiles { certificate: certificate?, key: key?, min_version })
+}

@@ -1,0 +1,21 @@
+//! One file a section: its keys, their defaults, and what is wrong within it. What concerns several sections is
+//! `check`'s.
+
+pub(super) mod bounds;
+pub(super) mod filter;
+pub(super) mod listener;
+pub(super) mod relay;
+pub(super) mod service;
+pub(super) mod table;
+pub(super) mod upstream;
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// No wait is shorter than this: it could not be told from a mistake.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+/// No wait is longer than this; clocks take it without a second thought.
+const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// What any timeout may be.
+const WAIT: RangeInclusive<Duration> = WAIT_MIN..=WAIT_MAX;

@@ -1,0 +1,133 @@
+//! `[relay]` and `[auth]`: who may have mail taken to where. What would open the gateway to everybody is refused here.
+
+use ipnet::{IpNet, Ipv6Net};
+
+use crate::config::names;
+use crate::config::problem::Problem;
+use crate::config::section::Section;
+use crate::config::types::{Auth, Relay};
+use crate::config::value::Value;
+
+/// Nobody's own network is wider than this.
+const TRUSTED_V4_PREFIX_MIN: u8 = 8;
+/// Nobody's own network is wider than this.
+const TRUSTED_V6_PREFIX_MIN: u8 = 16;
+
+/// Computing more password hashes at once than this only trades memory (19 MiB each) for nothing.
+const HASHING_CONCURRENT_MAX: u32 = 64;
+const HASHING_CONCURRENT_DEFAULT: usize = 2;
+
+const DOMAIN_HELP: &str = "write \"example.org\" for one domain, \".example.org\" for all its subdomains";
+
+pub(in crate::config) fn read(section: &Section<'_>) -> Relay {
+    let mut relay = Relay::default();
+    if let Some(value) = section.value("domains") {
+        for (name, below) in value.list(domain) {
+            let list = if below { &mut relay.subdomains_of } else { &mut relay.domains };
+            if !list.contains(&name) {
+                list.push(name);
+            }
+        }
+    }
+    if let Some(value) = section.value("trusted-networks") {
+        relay.trusted_networks = value.list(trusted);
+        refuse_the_world_in_pieces(&value, &relay.trusted_networks);
+    }
+    relay
+}
+
+/// A domain of ours, and whether its subdomains were meant.
+fn domain(value: &Value<'_>) -> Result<(String, bool), Problem> {
+    let text = value.text()?;
+    if matches!(text.as_str(), "" | "*" | "." | "*.") {
+        return Err(value
+            .error("would make every domain yours: anybody could send mail to anywhere through this gateway")
+            .help(format!("list your own domains; {DOMAIN_HELP}"))
+            .help("clients that may send anywhere belong to relay.trusted-networks, or log in ([auth])"));
+    }
+    if text.starts_with('[') {
+        return Err(value
+            .error("is an address literal, and mail for literals is not taken from strangers")
+            .help(DOMAIN_HELP));
+    }
+    let (bare, below) = match text.strip_prefix("*.").or_else(|| text.strip_prefix('.')) {
+        Some(bare) => (bare, true),
+        None => (text.as_str(), false),
+    };
+    let name = names::domain(bare, true).map_err(|why| value.error(why).help(DOMAIN_HELP))?;
+    if below && !name.contains('.') {
+        value.reader.warn(
+            Problem::at(value.span(), format!("\"{text}\" makes every domain of a top-level domain yours"))
+                .label("very wide")
+                .help(DOMAIN_HELP),
+        );
+    }
+    if !name.is_ascii() {
+        value.reader.warn(
+            Problem::at(value.span(), "most clients send this domain in its ASCII form")
+                .label("only matches clients that speak SMTPUTF8")
+                .help("list the form that begins with \"xn--\" as well"),
+        );
+    }
+    Ok((name, below))
+}
+
+fn trusted(value: &Value<'_>) -> Result<IpNet, Problem> {
+    let net = value.network()?;
+    let why = match net {
+        IpNet::V4(four) if four.prefix_len() < TRUSTED_V4_PREFIX_MIN => Some("is wider than any one network"),
+        IpNet::V6(six) if six.prefix_len() < TRUSTED_V6_PREFIX_MIN => Some("is wider than any one network"),
+        IpNet::V6(six) => disguised_world(six),
+        IpNet::V4(_) => None,
+    };
+    match why {
+        Some(why) => Err(open_relay(value, why)),
+        None => Ok(net),
+    }
+}
+
+fn open_relay(value: &Value<'_>, why: &str) -> Problem {
+    value
+        .error(format!("{why}: as a trusted network it would make this an open relay"))
+        .help("everybody in a trusted network may send anything to anywhere; spammers find such a gateway within hours")
+        .help(format!(
+            "list your own hosts and networks, at most a /{TRUSTED_V4_PREFIX_MIN} (IPv6: a /{TRUSTED_V6_PREFIX_MIN}); people \
+             elsewhere log in ([auth])"
+        ))
+}
+
+/// IPv6 networks that hold all of IPv4.
+fn disguised_world(net: Ipv6Net) -> Option<&'static str> {
+    let worlds: [(&str, &str); 4] = [
+        ("::ffff:0:0/96", "holds all IPv4 addresses (mapped)"),
+        ("64:ff9b::/96", "holds all IPv4 addresses (NAT64)"),
+        ("2002::/16", "holds all IPv4 addresses (6to4)"),
+        ("2001::/32", "holds all IPv4 addresses (Teredo)"),
+    ];
+    worlds
+        .iter()
+        .find(|(world, _)| world.parse::<Ipv6Net>().is_ok_and(|world| net.contains(&world)))
+        .map(|(_, why)| *why)
+}
+
+/// 0.0.0.0/0 written as many /8 is still the world.
+fn refuse_the_world_in_pieces(value: &Value<'_>, networks: &[IpNet]) {
+    let too_wide = |net: &IpNet| match net {
+        IpNet::V4(four) => four.prefix_len() < TRUSTED_V4_PREFIX_MIN,
+        IpNet::V6(six) => six.prefix_len() < TRUSTED_V6_PREFIX_MIN,
+    };
+    if let Some(sum) = IpNet::aggregate(&networks.to_vec()).iter().find(|net| too_wide(net)) {
+        value.reader.error(open_relay(value, &format!("adds up to {sum}, which is wider than any one network")));
+    }
+}
+
+pub(in crate::config) fn auth(section: &Section<'_>) -> Option<Auth> {
+    if !section.present() {
+        return None;
+    }
+    let password_file = section.required("password-file", "password-file = \"/etc/wasmilter/passwd\"", Value::path);
+    let hashing_concurrent_max = section.get_or("hashing-concurrent", HASHING_CONCURRENT_DEFAULT, |v| {
+        Ok(v.number(1..=HASHING_CONCURRENT_MAX)? as usize)
+    });
+    Some(Auth { password_file: password_file?, hashing_concurrent_max })
+}

@@ -1,0 +1,119 @@
+//! `[engine]`, `[spool]`, `[resolver]`, `[log]`, `[admin]`, `[shutdown]`: the gateway as a program.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::problem::Problem;
+use crate::config::section::Section;
+use crate::config::suggest;
+use crate::config::types::{Admin, Engine, Log, LogFormat, Resolver, Shutdown, Spool};
+use crate::config::value::Value;
+
+/// Beyond this the pool does not fit into an address space.
+const INSTANCES: RangeInclusive<u32> = 1..=20_000;
+/// Clients give up on a message after a few minutes; a filter must have answered by then.
+const MESSAGE_DEADLINE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
+const SPOOL_MEMORY_BYTES: RangeInclusive<u64> = 0..=(1 << 30);
+const RESOLVER_PORT: u16 = 53;
+const RESOLVERS_MAX: usize = 16;
+const ADMIN_ADDRESS: &str = "127.0.0.1:9925";
+const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3_600);
+
+pub(in crate::config) fn engine(section: &Section<'_>) -> Engine {
+    let base = Engine::default();
+    Engine {
+        instances: section.get_or("instances", base.instances, |v| {
+            if matches!(v.text(), Ok(text) if text == "auto") {
+                return Ok(None);
+            }
+            v.number(INSTANCES).map(Some).map_err(|problem| problem.help("or \"auto\", for what the machine allows"))
+        }),
+        cache_dir: section.get_or("cache", base.cache_dir, |v| if v.is_off() { Ok(None) } else { v.path().map(Some) }),
+        message_deadline: section.get_or("message-deadline", base.message_deadline, |v| v.duration(MESSAGE_DEADLINE)),
+    }
+}
+
+pub(in crate::config) fn spool(section: &Section<'_>) -> Spool {
+    let base = Spool::default();
+    Spool {
+        memory_bytes: section.get_or("memory", base.memory_bytes, |v| v.memory_size(SPOOL_MEMORY_BYTES)),
+        directory: section.get_or("directory", base.directory, Value::path),
+    }
+}
+
+pub(in crate::config) fn resolver(section: &Section<'_>) -> Resolver {
+    let servers = section.get_or("servers", Vec::new(), |v| {
+        if v.items().len() > RESOLVERS_MAX {
+            return Err(v.error(format!("has more than {RESOLVERS_MAX} items")));
+        }
+        Ok(v.list(|item| item.socket_address(Some(RESOLVER_PORT))))
+    });
+    Resolver { servers }
+}
+
+pub(in crate::config) fn log(section: &Section<'_>) -> Log {
+    let base = Log::default();
+    Log {
+        format: section
+            .get_or("format", base.format, |v| v.one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)])),
+        level: section.get_or("level", base.level, level),
+    }
+}
+
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// A level for everything, or a comma-separated list of `part=level`.
+fn level(value: &Value<'_>) -> Result<String, Problem> {
+    let help = format!(
+        "choose from {}; single parts may differ: \"info,wasmilter::upstream=debug\"",
+        LEVELS.map(|level| format!("\"{level}\"")).join(", ")
+    );
+    value.parsed("a level", &help, |text| {
+        for directive in text.split(',') {
+            let (part, level) = match directive.split_once('=') {
+                Some((part, level)) => (part, level),
+                None => ("wasmilter", directive),
+            };
+            if !LEVELS.contains(&level) {
+                return Err(match suggest::nearest(level, LEVELS) {
+                    Some(near) => format!("has the level `{level}`; did you mean `{near}`?"),
+                    None => format!("has the level `{level}`, which there is not"),
+                });
+            }
+            if part.is_empty() || !part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':') {
+                return Err("has a part that is not a module of the program".to_owned());
+            }
+        }
+        Ok(text.to_owned())
+    })
+}
+
+/// Nothing listens unless the section is there.
+pub(in crate::config) fn admin(section: &Section<'_>) -> Option<Admin> {
+    if !section.present() {
+        return None;
+    }
+    let address = match section.value("address") {
+        Some(_) => section.get("address", |v| v.socket_address(None))?,
+        None => ADMIN_ADDRESS.parse().ok()?,
+    };
+    if !address.ip().to_canonical().is_loopback() {
+        section.reader.warn(
+            Problem::at(
+                section.reader.place("admin.address"),
+                "metrics and health are shown to everybody who can connect",
+            )
+            .label("not a loopback address")
+            .help(format!("write \"{ADMIN_ADDRESS}\", or keep others away with a firewall")),
+        );
+    }
+    Some(Admin { address })
+}
+
+pub(in crate::config) fn shutdown(section: &Section<'_>) -> Shutdown {
+    let base = Shutdown::default();
+    Shutdown {
+        drain: section.get_or("drain", base.drain, |v| v.duration(DRAIN)),
+        final_reply: section.get_or("final-reply", base.final_reply, |v| v.duration(DRAIN)),
+    }
+}

@@ -1,0 +1,107 @@
+//! `[table.NAME]`: lists that filters may look into. A file's content is read when the gateway starts, not here.
+
+use std::collections::BTreeMap;
+
+use toml::de::DeValue;
+
+use crate::config::names;
+use crate::config::problem::Problem;
+use crate::config::section::Section;
+use crate::config::types::{Table, TableKind, TableSource};
+use crate::config::value::Value;
+
+const KIND_CHOICES: &[(&str, TableKind)] = &[
+    ("exact", TableKind::Exact),
+    ("domain", TableKind::Domain),
+    ("cidr", TableKind::Cidr),
+    ("regex", TableKind::Regex),
+];
+
+const ENTRIES_HELP: &str =
+    "write entries = [\"one\", \"two\"], entries = { one = \"its value\" }, or file = \"blocked.txt\"";
+
+pub(in crate::config) fn read(name: &str, section: &Section<'_>) -> Option<Table> {
+    let named = names::name(name).map_err(|why| {
+        section.reader.error(
+            Problem::at(section.span(), format!("\"{}\" {why}", crate::config::problem::shown(name)))
+                .label("the name of a table")
+                .help(names::NAME_HELP),
+        );
+    });
+    let kind = section.get_or("kind", TableKind::Exact, |v| v.one_of(KIND_CHOICES));
+    let entries = section.get("entries", |v| entries(v, kind));
+    let file = section.get("file", Value::path);
+    let source = match (section.value("entries"), section.value("file")) {
+        (Some(_), Some(file)) => {
+            section.reader.error(
+                Problem::at(file.span(), "a table has its entries in the file or here, not both")
+                    .label("`entries` is there as well")
+                    .help("take one of them away"),
+            );
+            None
+        }
+        (None, None) => {
+            section
+                .reader
+                .error(Problem::at(section.span(), format!("the table \"{name}\" has no entries")).help(ENTRIES_HELP));
+            None
+        }
+        _ => entries.map(TableSource::Inline).or(file.map(TableSource::File)),
+    };
+    Some(Table { name: named.ok()?, kind, source: source? })
+}
+
+fn entries(value: &Value<'_>, kind: TableKind) -> Result<BTreeMap<String, String>, Problem> {
+    let mut all = BTreeMap::new();
+    match value.node.get_ref() {
+        DeValue::Array(_) => {
+            for key in value.list(|item| key(item, &item.text()?, kind)) {
+                all.insert(key, String::new());
+            }
+        }
+        DeValue::Table(table) => {
+            for (name, node) in table {
+                let path = format!("{}.{}", value.path, name.get_ref());
+                value.reader.mark(&path, node.span());
+                let item = Value { reader: value.reader, node, path };
+                match (key(&item, name.get_ref(), kind), item.text()) {
+                    (Ok(key), Ok(text)) => drop(all.insert(key, text)),
+                    (key, text) => {
+                        key.err().into_iter().chain(text.err()).for_each(|problem| value.reader.error(problem))
+                    }
+                }
+            }
+        }
+        _ => return Err(value.wrong_type("a list, or keys with values").help(ENTRIES_HELP)),
+    }
+    Ok(all)
+}
+
+/// Checks what can be checked without building the table.
+fn key(item: &Value<'_>, text: &str, kind: TableKind) -> Result<String, Problem> {
+    let wrong = |why: String, help: &str| {
+        let shown = crate::config::problem::shown(text);
+        Err(Problem::at(item.span(), format!("\"{shown}\" {why}")).label("an entry of this table").help(help))
+    };
+    if text.trim() != text || text.is_empty() || text.chars().any(char::is_control) {
+        return wrong("can never be found".to_owned(), "an entry has no spaces around it and no control characters");
+    }
+    match kind {
+        TableKind::Exact | TableKind::Regex => Ok(text.to_owned()),
+        TableKind::Domain => match names::domain(text.strip_prefix('.').unwrap_or(text), true) {
+            Ok(name) => Ok(name),
+            Err(why) => {
+                wrong(why, "an entry of a domain table is a domain, and holds for all below it: \"example.org\"")
+            }
+        },
+        TableKind::Cidr => {
+            let single = text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from);
+            match single.or_else(|_| text.parse::<ipnet::IpNet>()) {
+                Ok(_) => Ok(text.to_owned()),
+                Err(_) => {
+                    wrong("is not a network".to_owned(), "write \"192.0.2.0/24\", \"2001:db8::/32\", or one address")
+                }
+            }
+        }
+    }
+}

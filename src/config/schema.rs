@@ -1,0 +1,185 @@
+//! Every section and every key there is, on one page. A key that is not here is an error in a file, and a key that
+//! is here must be read by `read/` and explained in `config/wasmilter.toml` (tests see to both).
+
+use super::suggest;
+
+/// A section: how it is written in a file, and its keys.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// `[upstream]`, `[[listener]]`; empty for the top of the file.
+    pub(super) title: &'static str,
+    pub(super) keys: &'static [&'static str],
+}
+
+pub(super) const TOP: Shape = Shape {
+    title: "",
+    keys: &[
+        "hostname", "listener", "tls", "upstream", "relay", "auth", "limits", "network", "rates", "timeouts", "filter",
+        "table", "engine", "spool", "resolver", "log", "admin", "shutdown",
+    ],
+};
+
+pub(super) const LISTENER: Shape =
+    Shape { title: "[[listener]]", keys: &["name", "address", "tls", "auth", "require-tls", "filters"] };
+
+pub(super) const TLS: Shape = Shape { title: "[tls]", keys: &["certificate", "key", "min-version"] };
+
+pub(super) const UPSTREAM: Shape =
+    Shape { title: "[upstream]", keys: &["address", "identify", "tls", "tls-name", "tls-ca", "extensions-ttl"] };
+
+pub(super) const RELAY: Shape = Shape { title: "[relay]", keys: &["domains", "trusted-networks"] };
+
+pub(super) const AUTH: Shape = Shape { title: "[auth]", keys: &["password-file", "hashing-concurrent"] };
+
+pub(super) const LIMITS: Shape = Shape {
+    title: "[limits]",
+    keys: &[
+        "message-size",
+        "recipients",
+        "header-block",
+        "header-fields",
+        "received-fields",
+        "messages",
+        "errors",
+        "auth-failures",
+        "idle-commands",
+        "bare-line-ends",
+    ],
+};
+
+pub(super) const NETWORK: Shape = Shape { title: "[[network]]", keys: &["networks", "limits", "rates"] };
+
+pub(super) const NETWORK_LIMITS: Shape = Shape { title: "[network.limits]", keys: LIMITS.keys };
+
+pub(super) const RATES: Shape = Shape {
+    title: "[rates]",
+    keys: &[
+        "connections-at-once",
+        "connections-at-once-per-address",
+        "connections-per-address",
+        "messages-per-address",
+        "recipients-per-address",
+        "messages-per-identity",
+        "recipients-per-identity",
+        "auth-failures-per-address",
+        "auth-failures-per-account-and-address",
+        "keys",
+    ],
+};
+
+pub(super) const TIMEOUTS: Shape = Shape {
+    title: "[timeouts]",
+    keys: &[
+        "command",
+        "data",
+        "handshake",
+        "write",
+        "session",
+        "resolve",
+        "upstream-connect",
+        "upstream-greeting",
+        "upstream-command",
+        "upstream-data",
+        "upstream-write",
+        "upstream-final",
+    ],
+};
+
+pub(super) const FILTER: Shape = Shape {
+    title: "[[filter]]",
+    keys: &[
+        "name",
+        "path",
+        "lifetime",
+        "on-fault",
+        "phase",
+        "grants",
+        "settings",
+        "memory",
+        "cpu",
+        "deadline",
+        "hostcall-size",
+        "log-lines-per-second",
+        "instances",
+    ],
+};
+
+pub(super) const GRANTS: Shape = Shape {
+    title: "[filter.grants]",
+    keys: &[
+        "session", "envelope", "log", "config", "clock", "random", "headers", "body", "mime", "metrics", "counters",
+        "tables", "kv", "edit", "discard",
+    ],
+};
+
+pub(super) const KV: Shape = Shape { title: "[filter.grants.kv]", keys: &["quota", "value-size"] };
+
+pub(super) const EDIT: Shape =
+    Shape { title: "[filter.grants.edit]", keys: &["headers", "body", "sender", "recipients"] };
+
+pub(super) const TABLE: Shape = Shape { title: "[table.NAME]", keys: &["kind", "entries", "file"] };
+
+pub(super) const ENGINE: Shape = Shape { title: "[engine]", keys: &["instances", "cache", "message-deadline"] };
+
+pub(super) const SPOOL: Shape = Shape { title: "[spool]", keys: &["memory", "directory"] };
+
+pub(super) const RESOLVER: Shape = Shape { title: "[resolver]", keys: &["servers"] };
+
+pub(super) const LOG: Shape = Shape { title: "[log]", keys: &["format", "level"] };
+
+pub(super) const ADMIN: Shape = Shape { title: "[admin]", keys: &["address"] };
+
+pub(super) const SHUTDOWN: Shape = Shape { title: "[shutdown]", keys: &["drain", "final-reply"] };
+
+/// In the order of the reference configuration.
+pub(super) const ALL: &[&Shape] = &[
+    &TOP,
+    &LISTENER,
+    &TLS,
+    &UPSTREAM,
+    &RELAY,
+    &AUTH,
+    &LIMITS,
+    &NETWORK,
+    &NETWORK_LIMITS,
+    &RATES,
+    &TIMEOUTS,
+    &FILTER,
+    &GRANTS,
+    &KV,
+    &EDIT,
+    &TABLE,
+    &ENGINE,
+    &SPOOL,
+    &RESOLVER,
+    &LOG,
+    &ADMIN,
+    &SHUTDOWN,
+];
+
+impl Shape {
+    /// For sentences: `[tls]`, or "the top of the file".
+    pub(super) fn shown(&self) -> String {
+        if self.title.is_empty() { "the top of the file".to_owned() } else { format!("`{}`", self.title) }
+    }
+
+    /// The key that was probably meant.
+    pub(super) fn nearest(&self, key: &str) -> Option<&'static str> {
+        suggest::nearest(key, self.keys.iter().copied())
+    }
+
+    /// What somebody who wrote this unknown key probably wants to hear.
+    pub(super) fn advice(&self, key: &str) -> String {
+        if let Some(near) = self.nearest(key) {
+            return format!("did you mean `{near}`?");
+        }
+        let homes: Vec<_> = ALL.iter().filter(|shape| shape.keys.contains(&key) && shape.title != self.title).collect();
+        match homes.as_slice() {
+            [home] if home.title.is_empty() => {
+                format!("`{key}` belongs to the top of the file, above the first [section]")
+            }
+            [home] => format!("`{key}` belongs to {}", home.shown()),
+            _ => format!("the keys of {} are: {}", self.shown(), self.keys.join(", ")),
+        }
+    }
+}
