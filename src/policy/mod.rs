@@ -1,1 +1,4 @@
 //! Floor 3: pure decisions. Time is an argument; nothing here waits or remembers.
+
+pub mod limits;
+pub mod relay;

@@ -1,1 +1,284 @@
 //! Floor 4: the sans-IO state machine of one SMTP session.
+//!
+//! [`Session::handle`] takes what happened and says what to do next; the driver in `server/connection.rs` does it.
+//! No socket, no clock, no task: same inputs, same steps. Each command has a file of its own that reads
+//! `check` (may this be asked?), `weigh` (what did the filters say?), `settle` (what did the upstream say?).
+
+mod auth;
+mod data;
+mod greet;
+mod late;
+mod mail;
+mod phase;
+mod rcpt;
+pub mod received;
+mod side;
+mod step;
+pub mod weigh;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::config::{Config, Limits, Listener};
+use crate::mail::{AbortReason, Envelope, SessionFacts, TlsFacts};
+use crate::policy;
+use crate::smtp::command::Command;
+use crate::smtp::ehlo::ClientOffer;
+use crate::smtp::{Reply, replies};
+
+use phase::{Pending, Phase};
+pub use step::{Ask, BadLine, BodyOutcome, BodyPlan, Charge, Errand, Identity, Input, Step, Unreached};
+
+/// The parts of a configuration that one session is judged by; shared, and kept to the session's end over a reload.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub config: Arc<Config>,
+    /// Which of `config.listeners`.
+    pub listener: usize,
+}
+
+impl Rules {
+    /// The listener the client came to.
+    ///
+    /// # Panics
+    /// Never: `listener` is an index into the same configuration.
+    #[must_use]
+    pub fn listener(&self) -> &Listener {
+        #[allow(clippy::indexing_slicing, reason = "made from the same configuration's own enumeration")]
+        &self.config.listeners[self.listener]
+    }
+}
+
+/// One client's session, from the banner to the end.
+#[derive(Debug)]
+pub struct Session {
+    rules: Rules,
+    limits: Arc<Limits>,
+    facts: Arc<SessionFacts>,
+    phase: Phase,
+    pending: Pending,
+    /// What the last EHLO answer offered; parameters are judged by it.
+    offered: ClientOffer,
+    /// How many transactions there were, accepted or not.
+    transactions: u32,
+    errors: u32,
+    idle_commands: u32,
+    auth_failures: u32,
+    /// Messages are taken whole before the upstream hears DATA: a filter may edit at the `message` stage.
+    hold: bool,
+}
+
+impl Session {
+    /// A session before its banner. `hold`: the chain's body mode.
+    #[must_use]
+    pub fn new(rules: Rules, limits: Arc<Limits>, facts: Arc<SessionFacts>, hold: bool) -> Session {
+        Session {
+            rules,
+            limits,
+            facts,
+            phase: Phase::Connected,
+            pending: Pending::Begin,
+            offered: ClientOffer::default(),
+            transactions: 0,
+            errors: 0,
+            idle_commands: 0,
+            auth_failures: 0,
+            hold,
+        }
+    }
+
+    /// What is known of the client now.
+    #[must_use]
+    pub fn facts(&self) -> &Arc<SessionFacts> {
+        &self.facts
+    }
+
+    /// The reverse lookup came back: the driver waits for it only where somebody needs the name.
+    pub fn learn_names(&mut self, confirmed: crate::mail::PeerName, reverse: crate::mail::PeerName) {
+        let facts = Arc::make_mut(&mut self.facts);
+        facts.peer_name = confirmed;
+        facts.reverse_name = reverse;
+    }
+
+    /// The transaction at hand.
+    #[must_use]
+    pub fn envelope(&self) -> Option<&Arc<Envelope>> {
+        match &self.phase {
+            Phase::Addressed(transaction) => Some(&transaction.envelope),
+            _ => None,
+        }
+    }
+
+    /// Whether the transaction at hand was begun with SMTPUTF8.
+    #[must_use]
+    pub fn smtp_utf8(&self) -> bool {
+        matches!(&self.phase, Phase::Addressed(transaction) if transaction.smtp_utf8)
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// How many commands were refused so far.
+    #[must_use]
+    pub fn errors(&self) -> u32 {
+        self.errors
+    }
+
+    fn config(&self) -> &Config {
+        &self.rules.config
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.facts.peer.ip()
+    }
+
+    /// Takes what happened, says what to do. An input that answers no question of ours (a fault of the driver)
+    /// ends the session with a 421 and nothing else.
+    pub fn handle(&mut self, input: Input<'_>) -> Step {
+        match (std::mem::take(&mut self.pending), input) {
+            (_, Input::Shutdown) => self.part(replies::SHUTTING_DOWN, AbortReason::Shutdown),
+            (_, Input::Silence) => self.part(replies::TIMEOUT, AbortReason::Timeout),
+            (_, Input::Overdue) => self.part(replies::SESSION_TOO_LONG, AbortReason::Timeout),
+            (Pending::Begin, Input::Begin(tls)) => self.begin(tls),
+            (Pending::BeginTls, Input::Verdict(verdict, _)) => self.weigh_begin_tls(verdict),
+            (Pending::Connect, Input::Verdict(verdict, _)) => self.weigh_connect(verdict),
+            (Pending::Command, Input::Line(line)) => self.command(line),
+            (Pending::Command | Pending::AuthLine(..), Input::BadLine(bad)) => self.bad_line(bad),
+            (Pending::Helo(hello), Input::Verdict(verdict, _)) => self.weigh_helo(hello, verdict),
+            (Pending::HeloReset, Input::Answer(_)) => self.helo_after_reset(),
+            (Pending::Ehlo, Input::Reached(reached)) => self.settle_ehlo(reached),
+            (Pending::StartTls, Input::Tls(Some(tls))) => self.settle_tls(tls),
+            (Pending::Tls, Input::Verdict(verdict, _)) => self.weigh_tls(verdict),
+            (Pending::AuthGate(mechanism, initial), Input::Charged(room)) => self.auth_gate(mechanism, initial, room),
+            (Pending::AuthLine(mechanism, exchange), Input::Line(line)) => {
+                self.auth_outcome(mechanism, exchange.respond(line))
+            }
+            (Pending::AuthAccountGate(mechanism, identity, password), Input::Charged(room)) => {
+                self.auth_account_gate(mechanism, identity, password, room)
+            }
+            (Pending::AuthIdentity(mechanism, account), Input::Identity(identity)) => {
+                self.settle_identity(mechanism, account, identity)
+            }
+            (Pending::AuthFailed, Input::Charged(_)) => self.auth_refused(),
+            (Pending::Auth(auth), Input::Verdict(verdict, _)) => self.weigh_auth(auth, verdict),
+            (Pending::MailGate(mail), Input::Charged(room)) => self.mail_gate(mail, room),
+            (Pending::Mail(mail), Input::Verdict(verdict, edits)) => self.weigh_mail(mail, verdict, edits),
+            (Pending::MailReach(mail), Input::Reached(reached)) => self.mail_reached(mail, reached),
+            (Pending::MailAnswer(mail), Input::Answer(answer)) => self.settle_mail(*mail, answer),
+            (Pending::RcptGate(rcpt), Input::Charged(room)) => self.rcpt_gate(rcpt, room),
+            (Pending::Rcpt(rcpt), Input::Verdict(verdict, edits)) => self.weigh_rcpt(rcpt, verdict, edits),
+            (Pending::RcptAnswer(rcpt), Input::Answer(answer)) => self.settle_rcpt(rcpt, answer),
+            (Pending::Data, Input::Verdict(verdict, _)) => self.weigh_data(verdict),
+            (Pending::DataAnswer, Input::Answer(answer)) => self.settle_data(answer),
+            (Pending::Content, Input::Received(outcome)) => self.settle_content(outcome),
+            (Pending::Rset, Input::Answer(_)) => self.settle_rset(),
+            (_, _) => self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed),
+        }
+    }
+
+    /// Says goodbye with a 421.
+    fn part(&mut self, reply: Reply, reason: AbortReason) -> Step {
+        self.ended(reason, Step::Close(vec![reply]))
+    }
+
+    /// Drops a transaction, if there is one, telling the filters why.
+    fn ended(&mut self, reason: AbortReason, then: Step) -> Step {
+        match std::mem::take(&mut self.phase) {
+            Phase::Addressed(transaction) => {
+                self.phase = Phase::Greeted(transaction.hello);
+                Step::Tell(reason, Box::new(then))
+            }
+            other => {
+                self.phase = other;
+                then
+            }
+        }
+    }
+
+    fn bad_line(&mut self, bad: BadLine) -> Step {
+        self.refuse(match bad {
+            BadLine::BareLineFeed => replies::BARE_LINE_FEED,
+            BadLine::BareCarriageReturn => replies::BARE_CARRIAGE_RETURN,
+            BadLine::TooLong => replies::LINE_TOO_LONG,
+        })
+    }
+
+    fn command(&mut self, line: &[u8]) -> Step {
+        if matches!(self.phase, Phase::Refused) {
+            return self.while_refused(line);
+        }
+        match Command::parse(line) {
+            Err(error) => self.refuse(error.reply()),
+            Ok(command) => self.dispatch(command),
+        }
+    }
+
+    fn dispatch(&mut self, command: Command) -> Step {
+        match command {
+            Command::Helo { name } => self.check_helo(&name, false),
+            Command::Ehlo { name } => self.check_helo(&name, true),
+            Command::StartTls => self.check_starttls(),
+            Command::Auth { mechanism, initial } => self.check_auth(&mechanism, initial),
+            Command::Mail { path, params } => self.check_mail(path, params),
+            Command::Rcpt { path, params } => self.check_rcpt(path, params),
+            Command::Data => self.check_data(),
+            Command::Rset => self.check_rset(),
+            Command::Quit => self.quit(),
+            Command::Noop => self.idle(replies::OK),
+            Command::Vrfy { .. } => self.idle(replies::VRFY),
+            Command::Expn { .. } => self.refuse(replies::EXPN),
+            Command::Help => self.idle(replies::HELP),
+            Command::Etrn { .. } | Command::NotImplemented { .. } => self.refuse(replies::NOT_IMPLEMENTED),
+            Command::Unknown { .. } => self.refuse(replies::UNKNOWN_COMMAND),
+            Command::Foreign => self.part(replies::FOREIGN_PROTOCOL, AbortReason::Refused),
+        }
+    }
+
+    /// A command was refused: say so, and count it.
+    fn refuse(&mut self, reply: Reply) -> Step {
+        self.errors = self.errors.saturating_add(1);
+        self.pending = Pending::Command;
+        match self.limits.errors {
+            Some(max) if self.errors >= max => {
+                self.ended(AbortReason::Refused, Step::Close(vec![reply, replies::TOO_MANY_ERRORS]))
+            }
+            _ => Step::Reply(reply),
+        }
+    }
+
+    /// Passes on a reply: its class says whether it counts as an error.
+    fn relay_reply(&mut self, reply: Reply) -> Step {
+        if reply.code >= 500 { self.refuse(reply) } else { self.say(reply) }
+    }
+
+    fn say(&mut self, reply: Reply) -> Step {
+        self.pending = Pending::Command;
+        Step::Reply(reply)
+    }
+
+    /// A command that moves nothing.
+    fn idle(&mut self, reply: Reply) -> Step {
+        self.idle_commands = self.idle_commands.saturating_add(1);
+        match self.limits.idle_commands {
+            Some(max) if self.idle_commands > max => self.part(replies::TOO_MANY_IDLE_COMMANDS, AbortReason::Refused),
+            _ => self.say(reply),
+        }
+    }
+
+    fn standing(&self) -> policy::relay::Standing {
+        policy::relay::standing(&self.config().relay, self.peer(), self.facts.auth.is_some())
+    }
+
+    fn set_tls(&mut self, tls: TlsFacts) -> Arc<TlsFacts> {
+        let tls = Arc::new(tls);
+        Arc::make_mut(&mut self.facts).tls = Some(Arc::clone(&tls));
+        tls
+    }
+}

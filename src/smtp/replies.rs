@@ -93,6 +93,8 @@ pub const NOT_DURING_MAIL: Reply = say(503, (5, 5, 1), "Error: not allowed durin
 pub const TLS_REQUIRED: Reply = say(530, (5, 7, 0), "Must issue a STARTTLS command first");
 pub const TLS_NOT_AVAILABLE: Reply = say(454, (4, 7, 0), "TLS not available for now");
 pub const TLS_NOT_OFFERED: Reply = say(502, (5, 5, 1), "STARTTLS is not offered here");
+/// Something was sent behind STARTTLS before the handshake (CVE-2011-0411).
+pub const PIPELINED_STARTTLS: Reply = say(421, (4, 7, 0), "Nothing may follow STARTTLS before the handshake, closing");
 pub const TLS_ACTIVE: Reply = say(503, (5, 5, 1), "Error: TLS is already active");
 pub const AUTH_REQUIRED: Reply = say(530, (5, 7, 0), "Authentication required");
 pub const AUTH_NOT_OFFERED: Reply = say(502, (5, 5, 1), "AUTH is not offered here");
@@ -122,6 +124,9 @@ pub const LITERAL_DENIED: Reply = say(550, (5, 7, 1), "Relaying denied: address 
 pub const SMTPUTF8_NEEDED: Reply =
     say(553, (5, 6, 7), "A non-ASCII address needs SMTPUTF8, on this and the next server");
 pub const TOO_MANY_RECIPIENTS: Reply = say(452, (4, 5, 3), "Too many recipients, send the rest in another transaction");
+
+/// After a banner that was a refusal, until QUIT (RFC 5321 3.1).
+pub const REFUSED_SESSION: Reply = say(503, (5, 5, 1), "Error: this session was refused, only QUIT is heard");
 
 // ── The message ──
 
@@ -167,6 +172,12 @@ pub const UPSTREAM_MISCONFIGURED: Reply =
     say(451, (4, 3, 5), "This gateway and its mail server do not work together for now, try again later");
 pub const UPSTREAM_NONSENSE: Reply =
     say(451, (4, 5, 0), "The mail server behind this gateway gave an unusable answer, try again later");
+/// The client used what was offered when the upstream was last seen; it is not offered any more.
+pub const UPSTREAM_CHANGED: Reply =
+    say(451, (4, 3, 5), "The mail server behind this gateway has changed its extensions, try again");
+/// A filter added, removed or rewrote an address and the upstream did not take the result.
+pub const EDIT_REFUSED_UPSTREAM: Reply =
+    say(451, (4, 3, 5), "The mail server behind this gateway refused what local policy made of this, try again later");
 /// The final dot was sent and no answer came: the message may or may not be there (RFC 1047).
 pub const OUTCOME_UNKNOWN: Reply =
     say(451, (4, 4, 2), "No answer from the mail server behind this gateway after the message, try again later");

@@ -1,0 +1,70 @@
+//! Who may have mail taken to where. The only place that answers this question; closed by default, and no
+//! filter verdict is an argument here.
+
+use std::net::IpAddr;
+
+use crate::config::Relay;
+use crate::smtp::ForwardPath;
+
+/// What the session is, as far as relaying is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// May send to our domains only.
+    Stranger,
+    /// A trusted network or an authenticated session: may send anywhere.
+    MayRelay,
+}
+
+/// The standing of a client: authenticated, or from a network the operator named.
+#[must_use]
+pub fn standing(relay: &Relay, address: IpAddr, authenticated: bool) -> Standing {
+    let address = address.to_canonical();
+    if authenticated || relay.trusted_networks.iter().any(|net| net.contains(&address)) {
+        Standing::MayRelay
+    } else {
+        Standing::Stranger
+    }
+}
+
+/// Why a recipient is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// Not one of our domains.
+    NotOurs,
+    /// `%`, `!` or a second `@` in the local part: the final destination would be the upstream's guess.
+    Routing,
+    /// An address literal names a host, not a domain of ours.
+    Literal,
+}
+
+/// Whether a recipient may be passed on.
+///
+/// # Errors
+/// The reason for the 550.
+pub fn permits(relay: &Relay, standing: Standing, recipient: &ForwardPath) -> Result<(), Denied> {
+    if standing == Standing::MayRelay {
+        return Ok(());
+    }
+    let mailbox = match recipient {
+        // RFC 5321 4.1.1.3: always ours to accept.
+        ForwardPath::Postmaster(_) => return Ok(()),
+        ForwardPath::Mailbox(mailbox) => mailbox,
+    };
+    if mailbox.domain().is_literal() {
+        return Err(Denied::Literal);
+    }
+    if mailbox.has_routing_trick() {
+        return Err(Denied::Routing);
+    }
+    if is_ours(relay, &mailbox.domain().canonical()) { Ok(()) } else { Err(Denied::NotOurs) }
+}
+
+/// Whether a canonical (lower-case) domain is one of `relay.domains`.
+#[must_use]
+pub fn is_ours(relay: &Relay, domain: &str) -> bool {
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
+    relay.domains.iter().any(|ours| ours == domain)
+        || relay.subdomains_of.iter().any(|parent| {
+            domain.strip_suffix(parent.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        })
+}

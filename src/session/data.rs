@@ -1,0 +1,88 @@
+//! DATA up to its 354, and what the session makes of the message's end.
+
+use crate::mail::{AbortReason, Stage, Verdict};
+use crate::smtp::{Reply, replies};
+
+use super::phase::{Pending, Phase};
+use super::weigh::{Weighed, weigh};
+use super::{Ask, BodyOutcome, BodyPlan, Errand, Session, Step};
+
+impl Session {
+    pub(super) fn check_data(&mut self) -> Step {
+        let Phase::Addressed(transaction) = &self.phase else {
+            return self.refuse(match self.phase {
+                Phase::Greeted(_) => replies::NEED_MAIL,
+                _ => replies::NEED_HELO,
+            });
+        };
+        if let Some(lost) = &transaction.lost {
+            return self.say(lost.clone());
+        }
+        if transaction.envelope.recipients.is_empty() {
+            return self.refuse(if transaction.attempts == 0 {
+                replies::NEED_RCPT
+            } else {
+                replies::NO_VALID_RECIPIENTS
+            });
+        }
+        self.pending = Pending::Data;
+        Step::Consult(Ask::Data)
+    }
+
+    pub(super) fn weigh_data(&mut self, verdict: Verdict) -> Step {
+        match weigh(Stage::Data, verdict) {
+            Weighed::Refuse(reply) => self.relay_reply(reply),
+            Weighed::Disconnect(reply) => self.part(reply, AbortReason::Refused),
+            Weighed::Discard => self.receive(BodyPlan::Discard),
+            Weighed::Pass if self.hold => self.receive(BodyPlan::Hold),
+            Weighed::Pass => {
+                self.pending = Pending::DataAnswer;
+                Step::Forward(Errand::Data, b"DATA\r\n".to_vec())
+            }
+        }
+    }
+
+    fn receive(&mut self, plan: BodyPlan) -> Step {
+        self.pending = Pending::Content;
+        Step::Receive(plan)
+    }
+
+    pub(super) fn settle_data(&mut self, answer: Result<Reply, Reply>) -> Step {
+        match answer {
+            Ok(reply) if reply.code == 354 => self.receive(BodyPlan::Stream),
+            Ok(reply) => self.relay_reply(reply),
+            Err(failure) => self.lose_transaction(failure),
+        }
+    }
+
+    /// The transaction is over, whatever became of the message.
+    pub(super) fn settle_content(&mut self, outcome: BodyOutcome) -> Step {
+        let BodyOutcome { reply, close, aborted } = outcome;
+        let then = if close {
+            Step::Close(vec![reply])
+        } else if aborted.is_none() {
+            // Who delivers mail is no dictionary attacker.
+            self.errors = 0;
+            self.idle_commands = 0;
+            self.say(reply)
+        } else {
+            self.relay_reply(reply)
+        };
+        if let Some(reason) = aborted {
+            return self.ended(reason, then);
+        }
+        if let Phase::Addressed(transaction) = std::mem::take(&mut self.phase) {
+            self.phase = Phase::Greeted(transaction.hello);
+        }
+        then
+    }
+
+    /// The upstream is lost inside a transaction. What it accepted is promised to nobody; every further RCPT and
+    /// DATA of this transaction hears the same 4xx, because a 503 would be read as "for good".
+    pub(super) fn lose_transaction(&mut self, failure: Reply) -> Step {
+        if let Phase::Addressed(transaction) = &mut self.phase {
+            transaction.lost = Some(failure.clone());
+        }
+        self.say(failure)
+    }
+}

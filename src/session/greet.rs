@@ -1,0 +1,180 @@
+//! The beginning: banner, HELO and EHLO, STARTTLS.
+
+use std::sync::Arc;
+
+use crate::config::{ListenerAuth, ListenerTls};
+use crate::mail::{AbortReason, Hello, Stage, TlsFacts, Verdict};
+use crate::smtp::ehlo::{ClientOffer, Offer};
+use crate::smtp::sasl::Mechanism;
+use crate::smtp::{Reply, ehlo, replies};
+
+use super::phase::{Pending, Phase};
+use super::received::RECEIVED_BYTES_MAX;
+use super::weigh::{Weighed, weigh};
+use super::{Ask, Errand, Session, Step, Unreached};
+
+impl Session {
+    pub(super) fn begin(&mut self, tls: Option<TlsFacts>) -> Step {
+        if let Some(tls) = tls {
+            self.pending = Pending::BeginTls;
+            return Step::Consult(Ask::Tls(self.set_tls(tls)));
+        }
+        self.pending = Pending::Connect;
+        Step::Consult(Ask::Connect)
+    }
+
+    /// On implicit TLS a refusal at `tls` is the banner.
+    pub(super) fn weigh_begin_tls(&mut self, verdict: Verdict) -> Step {
+        match weigh(Stage::Tls, verdict) {
+            Weighed::Pass | Weighed::Discard => {
+                self.pending = Pending::Connect;
+                Step::Consult(Ask::Connect)
+            }
+            Weighed::Refuse(reply) | Weighed::Disconnect(reply) => self.refuse_banner(reply),
+        }
+    }
+
+    pub(super) fn weigh_connect(&mut self, verdict: Verdict) -> Step {
+        match weigh(Stage::Connect, verdict) {
+            Weighed::Pass | Weighed::Discard => self.say(replies::banner(&self.rules.config.hostname)),
+            Weighed::Refuse(reply) => self.refuse_banner(reply),
+            Weighed::Disconnect(reply) => Step::Close(vec![reply]),
+        }
+    }
+
+    /// A 5xx banner leaves the client to say QUIT (RFC 5321 3.1); a 4xx one is a 421 and the end.
+    fn refuse_banner(&mut self, reply: Reply) -> Step {
+        if reply.code >= 500 {
+            self.phase = Phase::Refused;
+            return self.say(Reply { code: 554, ..reply });
+        }
+        Step::Close(vec![Reply { code: 421, ..reply }])
+    }
+
+    pub(super) fn while_refused(&mut self, line: &[u8]) -> Step {
+        if line.trim_ascii().eq_ignore_ascii_case(b"QUIT") {
+            return Step::Close(vec![replies::BYE]);
+        }
+        self.refuse(replies::REFUSED_SESSION)
+    }
+
+    pub(super) fn check_helo(&mut self, name: &str, extended: bool) -> Step {
+        let hello = Hello { name: Arc::from(name), extended };
+        self.idle_commands = self.idle_commands.saturating_add(1);
+        if self.limits.idle_commands.is_some_and(|max| self.idle_commands > max) {
+            return self.part(replies::TOO_MANY_IDLE_COMMANDS, AbortReason::Refused);
+        }
+        self.pending = Pending::Helo(hello.clone());
+        Step::Consult(Ask::Helo(hello))
+    }
+
+    pub(super) fn weigh_helo(&mut self, hello: Hello, verdict: Verdict) -> Step {
+        match weigh(Stage::Helo, verdict) {
+            Weighed::Pass | Weighed::Discard => {}
+            Weighed::Refuse(reply) => return self.relay_reply(reply),
+            Weighed::Disconnect(reply) => return self.part(reply, AbortReason::Refused),
+        }
+        Arc::make_mut(&mut self.facts).hello = Some(hello.clone());
+        // RFC 5321 4.1.4: a HELO or EHLO in a transaction is a RSET as well.
+        let in_transaction = matches!(self.phase, Phase::Addressed(_));
+        let step = if in_transaction {
+            self.pending = Pending::HeloReset;
+            self.ended(AbortReason::Reset, Step::Forward(Errand::Rset, b"RSET\r\n".to_vec()))
+        } else {
+            Step::Reply(replies::OK)
+        };
+        self.phase = Phase::Greeted(hello);
+        if in_transaction { step } else { self.helo_after_reset() }
+    }
+
+    /// The hello stands; what is answered depends on the verb, and EHLO asks the upstream first.
+    pub(super) fn helo_after_reset(&mut self) -> Step {
+        match &self.phase {
+            Phase::Greeted(hello) if hello.extended => {
+                self.pending = Pending::Ehlo;
+                Step::AskOffer
+            }
+            _ => {
+                self.offered = ClientOffer::default();
+                self.say(replies::helo(&self.rules.config.hostname))
+            }
+        }
+    }
+
+    /// Without an upstream the answer is what it may well offer when it is back: MAIL is a 451 while it is away,
+    /// whereas a missing extension would be the client's reason to bounce.
+    pub(super) fn settle_ehlo(&mut self, reached: Result<Arc<Offer>, Unreached>) -> Step {
+        let upstream = reached.map_or_else(|unreached| unreached.last_known, Some);
+        let client_offer = self.client_offer(upstream.as_deref());
+        self.offered = client_offer;
+        let reply = ehlo::greeting(&self.rules.config.hostname, &client_offer);
+        self.say(reply)
+    }
+
+    fn client_offer(&self, upstream: Option<&Offer>) -> ClientOffer {
+        let listener = self.rules.listener();
+        let encrypted = self.facts.tls.is_some();
+        let theirs = |has: fn(&Offer) -> bool| upstream.is_none_or(has);
+        ClientOffer {
+            size: Some(smaller_size(self.limits.message_bytes, upstream.and_then(|offer| offer.size))),
+            eight_bit_mime: theirs(|offer| offer.eight_bit_mime),
+            smtp_utf8: theirs(|offer| offer.smtp_utf8),
+            dsn: theirs(|offer| offer.dsn),
+            start_tls: listener.tls == ListenerTls::StartTls && !encrypted,
+            auth: self.auth_offered(),
+        }
+    }
+
+    /// No AUTH in clear, none after AUTH, none where the listener has it off.
+    pub(super) fn auth_offered(&self) -> &'static [&'static str] {
+        let open = self.rules.listener().auth != ListenerAuth::Off && self.config().auth.is_some();
+        if open && self.facts.tls.is_some() && self.facts.auth.is_none() { Mechanism::NAMES } else { &[] }
+    }
+
+    pub(super) fn check_starttls(&mut self) -> Step {
+        if self.facts.tls.is_some() {
+            return self.refuse(replies::TLS_ACTIVE);
+        }
+        if self.rules.listener().tls != ListenerTls::StartTls {
+            return self.refuse(replies::TLS_NOT_OFFERED);
+        }
+        match &self.phase {
+            Phase::Connected | Phase::Refused => self.refuse(replies::NEED_HELO),
+            // RFC 3207 does not forbid it, but a transaction begun in clear must not go on encrypted.
+            Phase::Addressed(_) => self.refuse(replies::NOT_DURING_MAIL),
+            Phase::Greeted(_) => {
+                self.pending = Pending::StartTls;
+                Step::StartTls(replies::READY_FOR_TLS)
+            }
+        }
+    }
+
+    /// RFC 3207 4.2: everything learned before the handshake is forgotten.
+    pub(super) fn settle_tls(&mut self, tls: TlsFacts) -> Step {
+        self.phase = Phase::Connected;
+        self.offered = ClientOffer::default();
+        Arc::make_mut(&mut self.facts).hello = None;
+        let tls = self.set_tls(tls);
+        self.pending = Pending::Tls;
+        Step::Consult(Ask::Tls(tls))
+    }
+
+    /// Nobody waits for a reply here: a refusal is answered at the next command, whatever it is.
+    pub(super) fn weigh_tls(&mut self, verdict: Verdict) -> Step {
+        self.pending = Pending::Command;
+        match weigh(Stage::Tls, verdict) {
+            Weighed::Pass | Weighed::Discard => Step::Listen,
+            Weighed::Refuse(reply) | Weighed::Disconnect(reply) => Step::ListenThenClose(reply),
+        }
+    }
+}
+
+/// Ours, or the upstream's less room for our Received field where that is smaller (0: no fixed limit, RFC 1870).
+fn smaller_size(ours: Option<u64>, theirs: Option<u64>) -> u64 {
+    let theirs = theirs.filter(|&size| size > 0).map(|size| size.saturating_sub(RECEIVED_BYTES_MAX as u64).max(1));
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => ours.min(theirs),
+        (Some(size), None) | (None, Some(size)) => size,
+        (None, None) => 0,
+    }
+}

@@ -1,0 +1,156 @@
+//! MAIL: a transaction begins when the upstream says so.
+
+use std::sync::Arc;
+
+use crate::config::ListenerAuth;
+use crate::mail::{AbortReason, Edit, Envelope, Sender, Stage, Verdict};
+use crate::smtp::ehlo::Offer;
+use crate::smtp::params::{MailParams, Params};
+use crate::smtp::{Reply, ReversePath, replies};
+
+use super::phase::{Mail, Pending, Phase, Transaction};
+use super::weigh::{Weighed, weigh};
+use super::{Ask, Charge, Errand, Session, Step, Unreached};
+
+impl Session {
+    pub(super) fn check_mail(&mut self, path: ReversePath, params: Params) -> Step {
+        match self.phase {
+            Phase::Greeted(_) => {}
+            Phase::Addressed(_) => return self.refuse(replies::NESTED_MAIL),
+            Phase::Connected | Phase::Refused => return self.refuse(replies::NEED_HELO),
+        }
+        let listener = self.rules.listener();
+        if listener.require_tls && self.facts.tls.is_none() {
+            return self.refuse(replies::TLS_REQUIRED);
+        }
+        if listener.auth == ListenerAuth::Required && self.facts.auth.is_none() {
+            return self.refuse(replies::AUTH_REQUIRED);
+        }
+        if self.limits.messages.is_some_and(|max| self.transactions >= max) {
+            return self.part(replies::TOO_MANY_MESSAGES, AbortReason::Refused);
+        }
+        // RFC 6531 3.4 and 3.5: said before "unknown parameter", so that the client learns what is really missing.
+        let utf8 = self.offered.smtp_utf8 && params.get("SMTPUTF8").is_some();
+        if !path.is_ascii() && !utf8 {
+            return self.refuse(replies::SMTPUTF8_NEEDED);
+        }
+        let checked = match MailParams::check(&params, &self.offered) {
+            Ok(checked) => checked,
+            Err(reply) => return self.refuse(reply),
+        };
+        let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8, upstream: None };
+        self.pending = Pending::MailGate(Box::new(mail));
+        Step::Charge(Charge::Message)
+    }
+
+    pub(super) fn mail_gate(&mut self, mail: Box<Mail>, room: Result<(), &'static str>) -> Step {
+        if room.is_err() {
+            return self.say(replies::TOO_MANY_MESSAGES_NOW);
+        }
+        let ask = Ask::Mail(mail.sender.clone());
+        self.pending = Pending::Mail(mail);
+        Step::Consult(ask)
+    }
+
+    pub(super) fn weigh_mail(&mut self, mut mail: Box<Mail>, verdict: Verdict, edits: Vec<Edit>) -> Step {
+        match weigh(Stage::Mail, verdict) {
+            Weighed::Pass | Weighed::Discard => {}
+            Weighed::Refuse(reply) => return self.relay_reply(reply),
+            Weighed::Disconnect(reply) => return self.part(reply, AbortReason::Refused),
+        }
+        for edit in edits {
+            if let Edit::SetSender(sender) = edit {
+                mail.sender = sender;
+            }
+        }
+        self.pending = Pending::MailReach(mail);
+        Step::Reach
+    }
+
+    /// The upstream of this very transaction is known: only what it offers is sent to it. What the client was
+    /// offered earlier and the upstream has no more is a reason to come again, not to bounce.
+    pub(super) fn mail_reached(&mut self, mut mail: Box<Mail>, reached: Result<Arc<Offer>, Unreached>) -> Step {
+        let upstream = match reached {
+            Ok(upstream) => upstream,
+            Err(unreached) => return self.say(unreached.reply),
+        };
+        let line = match line(&mail.sender, mail.smtp_utf8, &upstream) {
+            Ok(line) => line,
+            Err(reply) => return self.say(reply),
+        };
+        mail.upstream = Some(upstream);
+        self.pending = Pending::MailAnswer(mail);
+        Step::Forward(Errand::Mail, line)
+    }
+
+    pub(super) fn settle_mail(&mut self, mail: Mail, answer: Result<Reply, Reply>) -> Step {
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(failure) => return self.say(failure),
+        };
+        if reply.class() != 2 {
+            return self.relay_reply(reply);
+        }
+        let Phase::Greeted(hello) = std::mem::take(&mut self.phase) else {
+            return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
+        };
+        self.transactions = self.transactions.saturating_add(1);
+        let id = format!("{}.{}", self.facts.id, self.transactions);
+        let Mail { sender, smtp_utf8, upstream } = mail;
+        self.phase = Phase::Addressed(Box::new(Transaction {
+            hello,
+            envelope: Arc::new(Envelope { id: Arc::from(id), sender, recipients: Vec::new() }),
+            smtp_utf8,
+            attempts: 0,
+            added: Vec::new(),
+            upstream: upstream.unwrap_or_default(),
+            lost: None,
+        }));
+        self.say(reply)
+    }
+}
+
+/// What becomes of a MAIL or RCPT parameter on its way upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// Offered by the upstream: verbatim.
+    Forward,
+    /// A matter between the client and us.
+    Ours,
+    /// The client needs it and the upstream cannot do it.
+    Lost,
+}
+
+pub(super) fn passage(upstream: &Offer, keyword: &str) -> Passage {
+    let offered = |has: bool, otherwise: Passage| if has { Passage::Forward } else { otherwise };
+    match keyword.to_ascii_uppercase().as_str() {
+        // Without SIZE upstream the declaration has done its work here.
+        "SIZE" => offered(upstream.size.is_some(), Passage::Ours),
+        // RFC 4954 5: what a client asserts about the submitter is not for the upstream to trust.
+        "AUTH" => Passage::Ours,
+        "BODY" => offered(upstream.eight_bit_mime, Passage::Lost),
+        "SMTPUTF8" => offered(upstream.smtp_utf8, Passage::Lost),
+        "RET" | "ENVID" | "NOTIFY" | "ORCPT" => offered(upstream.dsn, Passage::Lost),
+        _ => Passage::Lost,
+    }
+}
+
+/// `MAIL FROM` as it goes upstream.
+///
+/// # Errors
+/// The client's answer when the upstream cannot take it.
+pub(super) fn line(sender: &Sender, smtp_utf8: bool, upstream: &Offer) -> Result<Vec<u8>, Reply> {
+    if !sender.path.is_ascii() && !smtp_utf8 {
+        return Err(replies::FILTER_FAULT);
+    }
+    let mut line = format!("MAIL FROM:<{}>", sender.path.as_str()).into_bytes();
+    for param in sender.params.iter() {
+        match passage(upstream, &param.keyword) {
+            Passage::Forward => line.extend_from_slice(format!(" {param}").as_bytes()),
+            Passage::Ours => {}
+            Passage::Lost => return Err(replies::UPSTREAM_CHANGED),
+        }
+    }
+    line.extend_from_slice(b"\r\n");
+    Ok(line)
+}

@@ -1,0 +1,89 @@
+//! Where a session stands, and which answer it waits for. What is not legal now has no field to live in: a
+//! transaction exists only inside `Phase::Addressed`, credentials only while they are verified.
+
+use std::sync::Arc;
+
+use crate::mail::{AuthFacts, Envelope, Hello, Recipient, Sender};
+use crate::smtp::Reply;
+use crate::smtp::ehlo::Offer;
+use crate::smtp::sasl::{Exchange, Mechanism, Secret};
+
+/// Where the session stands between two commands.
+#[derive(Debug, Default)]
+pub(super) enum Phase {
+    /// No HELO yet (or a new beginning after STARTTLS).
+    #[default]
+    Connected,
+    /// The banner was a refusal: only QUIT is heard (RFC 5321 3.1).
+    Refused,
+    Greeted(Hello),
+    /// MAIL was accepted upstream.
+    Addressed(Box<Transaction>),
+}
+
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) hello: Hello,
+    pub(super) envelope: Arc<Envelope>,
+    /// SMTPUTF8 was said at MAIL (RFC 6531 3.4).
+    pub(super) smtp_utf8: bool,
+    /// RCPT commands so far, refused ones included: what the DATA refusal says depends on it.
+    pub(super) attempts: u32,
+    /// Recipients that filters added and the upstream took.
+    pub(super) added: Vec<Recipient>,
+    /// What the upstream offers in this transaction.
+    pub(super) upstream: Arc<Offer>,
+    /// The upstream connection of this transaction is gone: what the rest of it is answered.
+    pub(super) lost: Option<Reply>,
+}
+
+/// Which answer is awaited, with what is needed to go on.
+#[derive(Debug, Default)]
+pub(super) enum Pending {
+    Begin,
+    BeginTls,
+    Connect,
+    #[default]
+    Command,
+    Helo(Hello),
+    HeloReset,
+    Ehlo,
+    StartTls,
+    Tls,
+    AuthGate(Mechanism, Option<Secret>),
+    AuthLine(Mechanism, Exchange),
+    AuthAccountGate(Mechanism, Arc<str>, Secret),
+    AuthIdentity(Mechanism, Arc<str>),
+    AuthFailed,
+    Auth(Arc<AuthFacts>),
+    MailGate(Box<Mail>),
+    Mail(Box<Mail>),
+    MailReach(Box<Mail>),
+    MailAnswer(Box<Mail>),
+    RcptGate(Box<Rcpt>),
+    Rcpt(Box<Rcpt>),
+    RcptAnswer(Box<Rcpt>),
+    Data,
+    DataAnswer,
+    Content,
+    Rset,
+}
+
+/// A MAIL on its way.
+#[derive(Debug)]
+pub(super) struct Mail {
+    pub(super) sender: Sender,
+    pub(super) smtp_utf8: bool,
+    pub(super) upstream: Option<Arc<Offer>>,
+}
+
+/// A RCPT on its way.
+#[derive(Debug)]
+pub(super) struct Rcpt {
+    /// As the client said it.
+    pub(super) said: Recipient,
+    /// As it goes upstream.
+    pub(super) recipient: Recipient,
+    /// Recipients that filters added, not yet upstream.
+    pub(super) to_add: Vec<Recipient>,
+}

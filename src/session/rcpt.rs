@@ -1,0 +1,144 @@
+//! RCPT: relay policy before anybody else hears of the recipient, and again after filters rewrote it.
+
+use std::sync::Arc;
+
+use crate::mail::{AbortReason, Edit, Recipient, Stage, Verdict};
+use crate::policy::relay::{self, Denied, Standing};
+use crate::smtp::params::{Params, RcptParams};
+use crate::smtp::{ForwardPath, Reply, replies};
+
+use super::mail::{Passage, passage};
+use super::phase::{Pending, Phase, Rcpt, Transaction};
+use super::weigh::{Weighed, weigh};
+use super::{Ask, Charge, Errand, Session, Step};
+
+impl Session {
+    pub(super) fn check_rcpt(&mut self, path: ForwardPath, params: Params) -> Step {
+        let standing = self.standing();
+        let (max, offered) = (self.limits.recipients, self.offered);
+        let Phase::Addressed(transaction) = &mut self.phase else {
+            return self.refuse(match self.phase {
+                Phase::Greeted(_) => replies::NEED_MAIL,
+                _ => replies::NEED_HELO,
+            });
+        };
+        if let Some(lost) = &transaction.lost {
+            let lost = lost.clone();
+            return self.say(lost);
+        }
+        transaction.attempts = transaction.attempts.saturating_add(1);
+        if max.is_some_and(|max| transaction.envelope.recipients.len() >= max as usize) {
+            return self.say(replies::TOO_MANY_RECIPIENTS);
+        }
+        let utf8 = transaction.smtp_utf8;
+        if let Err(reply) = RcptParams::check(&params, &offered) {
+            return self.refuse(reply);
+        }
+        if !path.is_ascii() && !utf8 {
+            return self.refuse(replies::SMTPUTF8_NEEDED);
+        }
+        if let Err(denied) = self.permitted(standing, &path) {
+            return self.refuse(denied);
+        }
+        let said = Recipient { path, params };
+        self.pending = Pending::RcptGate(Box::new(Rcpt { recipient: said.clone(), said, to_add: Vec::new() }));
+        Step::Charge(Charge::Recipient)
+    }
+
+    fn permitted(&self, standing: Standing, path: &ForwardPath) -> Result<(), Reply> {
+        relay::permits(&self.config().relay, standing, path).map_err(|denied| match denied {
+            Denied::NotOurs => replies::RELAY_DENIED,
+            Denied::Routing => replies::ROUTING_DENIED,
+            Denied::Literal => replies::LITERAL_DENIED,
+        })
+    }
+
+    pub(super) fn rcpt_gate(&mut self, rcpt: Box<Rcpt>, room: Result<(), &'static str>) -> Step {
+        if room.is_err() {
+            return self.say(replies::TOO_MANY_RECIPIENTS_NOW);
+        }
+        let ask = Ask::Rcpt(rcpt.said.clone());
+        self.pending = Pending::Rcpt(rcpt);
+        Step::Consult(ask)
+    }
+
+    pub(super) fn weigh_rcpt(&mut self, mut rcpt: Box<Rcpt>, verdict: Verdict, edits: Vec<Edit>) -> Step {
+        match weigh(Stage::Rcpt, verdict) {
+            Weighed::Pass | Weighed::Discard => {}
+            Weighed::Refuse(reply) => return self.relay_reply(reply),
+            Weighed::Disconnect(reply) => return self.part(reply, AbortReason::Refused),
+        }
+        let standing = self.standing();
+        for edit in edits {
+            let (recipient, beyond_relay, added) = match edit {
+                Edit::ReplaceRecipient { recipient, beyond_relay } => (recipient, beyond_relay, false),
+                Edit::AddRecipient { recipient, beyond_relay } => (recipient, beyond_relay, true),
+                Edit::SetSender(_) | Edit::RemoveRecipient { .. } => continue,
+            };
+            // A filter's word never widens what the client may do.
+            if !beyond_relay && let Err(denied) = self.permitted(standing, &recipient.path) {
+                return self.refuse(denied);
+            }
+            if added {
+                rcpt.to_add.push(recipient);
+            } else {
+                rcpt.recipient = recipient;
+            }
+        }
+        self.forward_rcpt(rcpt)
+    }
+
+    /// Recipients that filters added go first: while one of them can be refused, the client was promised nothing.
+    fn forward_rcpt(&mut self, rcpt: Box<Rcpt>) -> Step {
+        let Phase::Addressed(transaction) = &self.phase else {
+            return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
+        };
+        let next = rcpt.to_add.first().unwrap_or(&rcpt.recipient);
+        match line(transaction, next) {
+            Ok(line) => {
+                self.pending = Pending::RcptAnswer(rcpt);
+                Step::Forward(Errand::Rcpt, line)
+            }
+            Err(reply) => self.say(reply),
+        }
+    }
+
+    pub(super) fn settle_rcpt(&mut self, mut rcpt: Box<Rcpt>, answer: Result<Reply, Reply>) -> Step {
+        let reply = match answer {
+            Ok(reply) => reply,
+            // The connection is gone and the transaction with it: nothing that was accepted is promised any more.
+            Err(failure) => return self.lose_transaction(failure),
+        };
+        let Phase::Addressed(transaction) = &mut self.phase else {
+            return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
+        };
+        let accepted = reply.class() == 2;
+        if !rcpt.to_add.is_empty() {
+            if !accepted {
+                return self.say(replies::EDIT_REFUSED_UPSTREAM);
+            }
+            transaction.added.push(rcpt.to_add.remove(0));
+            return self.forward_rcpt(rcpt);
+        }
+        if accepted {
+            Arc::make_mut(&mut transaction.envelope).recipients.push(rcpt.recipient);
+        }
+        self.relay_reply(reply)
+    }
+}
+
+pub(super) fn line(transaction: &Transaction, recipient: &Recipient) -> Result<Vec<u8>, Reply> {
+    if !recipient.path.is_ascii() && !transaction.smtp_utf8 {
+        return Err(replies::FILTER_FAULT);
+    }
+    let mut line = format!("RCPT TO:<{}>", recipient.path.as_str()).into_bytes();
+    for param in recipient.params.iter() {
+        match passage(&transaction.upstream, &param.keyword) {
+            Passage::Forward => line.extend_from_slice(format!(" {param}").as_bytes()),
+            Passage::Ours => {}
+            Passage::Lost => return Err(replies::UPSTREAM_CHANGED),
+        }
+    }
+    line.extend_from_slice(b"\r\n");
+    Ok(line)
+}

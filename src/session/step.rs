@@ -1,0 +1,187 @@
+//! What the state machine is told and what it asks for: the whole interface between the pure half of the house
+//! and the driver loop in `server/connection.rs`.
+
+use std::sync::Arc;
+
+use crate::mail::{AbortReason, AuthFacts, Edit, Hello, Recipient, Sender, Stage, TlsFacts, Verdict};
+use crate::smtp::Reply;
+use crate::smtp::ehlo::Offer;
+use crate::smtp::sasl::Secret;
+
+/// What happened since the last step.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The connection is there (implicit TLS: its handshake is done, with these facts).
+    Begin(Option<TlsFacts>),
+    /// A command line without its CRLF.
+    Line(&'a [u8]),
+    /// What should have been a command line was none.
+    BadLine(BadLine),
+    /// The chain's answer to `Step::Consult`.
+    Verdict(Verdict, Vec<Edit>),
+    /// The answer to `Step::Charge`: the name of the limit that is exhausted, or room.
+    Charged(Result<(), &'static str>),
+    /// The answer to `Step::AskOffer` and `Step::Reach`: what the upstream offers, or why it cannot be had.
+    Reached(Result<Arc<Offer>, Unreached>),
+    /// The answer to `Step::Forward`: the upstream's reply, or what its failure means for the client.
+    Answer(Result<Reply, Reply>),
+    /// The answer to `Step::Verify`.
+    Identity(Identity),
+    /// The answer to `Step::StartTls`; without facts the handshake failed and the connection is gone.
+    Tls(Option<TlsFacts>),
+    /// The answer to `Step::Receive`: what became of the message.
+    Received(BodyOutcome),
+    /// No command came in time.
+    Silence,
+    /// The gateway is going down.
+    Shutdown,
+    /// The whole session took too long.
+    Overdue,
+}
+
+/// A line that cannot be a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadLine {
+    /// Ended by LF alone.
+    BareLineFeed,
+    /// A CR inside.
+    BareCarriageReturn,
+    TooLong,
+}
+
+/// Who the credentials belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    Good(Arc<str>),
+    Bad,
+    /// The verifier is away or overloaded: 454, never 535.
+    Unavailable,
+}
+
+/// What the driver is to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Write this, read a command.
+    Reply(Reply),
+    /// Read a command; nothing is to be said.
+    Listen,
+    /// Read a command, whatever it is, answer this, close.
+    ListenThenClose(Reply),
+    /// Write these, close.
+    Close(Vec<Reply>),
+    /// Ask the filters.
+    Consult(Ask),
+    /// Tell the filters, then go on with the boxed step.
+    Tell(AbortReason, Box<Step>),
+    /// Count against the limits that span sessions.
+    Charge(Charge),
+    /// Find out what the upstream offers (from an answer young enough, else by connecting).
+    AskOffer,
+    /// Have an upstream connection that knows who the client is.
+    Reach,
+    /// Send this line upstream (with its CRLF) and read the reply.
+    Forward(Errand, Vec<u8>),
+    /// Verify credentials.
+    Verify { identity: Arc<str>, password: Secret },
+    /// Write a 334 and read a line of up to `AUTH_LINE_BYTES_MAX`.
+    Challenge(Reply),
+    /// Write 220 and do the handshake; buffered plaintext ends the session (CVE-2011-0411).
+    StartTls(Reply),
+    /// Take the message.
+    Receive(BodyPlan),
+}
+
+/// No upstream connection.
+#[derive(Debug, Clone)]
+pub struct Unreached {
+    /// What the client is told when it matters.
+    pub reply: Reply,
+    /// What the upstream offered when it was last seen.
+    pub last_known: Option<Arc<Offer>>,
+}
+
+/// What a line to the upstream is, so that the driver knows which wait and which judgement fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    Mail,
+    Rcpt,
+    /// A 354 is the only good answer.
+    Data,
+    Rset,
+}
+
+impl Errand {
+    /// What a line of ours is.
+    #[must_use]
+    pub fn of_line(line: &[u8]) -> Errand {
+        match line.first() {
+            Some(b'M') => Errand::Mail,
+            Some(b'D') => Errand::Data,
+            Some(b'R') if line.starts_with(b"RCPT") => Errand::Rcpt,
+            _ => Errand::Rset,
+        }
+    }
+}
+
+/// A stage with what is new at it.
+#[derive(Debug)]
+pub enum Ask {
+    Connect,
+    Helo(Hello),
+    Tls(Arc<TlsFacts>),
+    Auth(Arc<AuthFacts>),
+    Mail(Sender),
+    Rcpt(Recipient),
+    Data,
+}
+
+impl Ask {
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Ask::Connect => Stage::Connect,
+            Ask::Helo(_) => Stage::Helo,
+            Ask::Tls(_) => Stage::Tls,
+            Ask::Auth(_) => Stage::Auth,
+            Ask::Mail(_) => Stage::Mail,
+            Ask::Rcpt(_) => Stage::Rcpt,
+            Ask::Data => Stage::Data,
+        }
+    }
+}
+
+/// What is counted over sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Charge {
+    Message,
+    Recipient,
+    /// May this client try to log in at all?
+    AuthAttempt {
+        account: Option<Arc<str>>,
+    },
+    AuthFailure {
+        account: Arc<str>,
+    },
+}
+
+/// How the content is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyPlan {
+    /// The upstream said 354: pump.
+    Stream,
+    /// Take all of it first; the upstream hears DATA when the filters have spoken.
+    Hold,
+    /// A filter with the grant decided to discard: read it, answer 250, deliver nothing.
+    Discard,
+}
+
+/// What became of the content.
+#[derive(Debug)]
+pub struct BodyOutcome {
+    /// The client's answer.
+    pub reply: Reply,
+    /// The session cannot go on (client gone, timeout, a message without end).
+    pub close: bool,
+    /// None: the upstream accepted the message (or a filter discarded it with the operator's grant).
+    pub aborted: Option<AbortReason>,
+}

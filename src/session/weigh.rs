@@ -1,0 +1,31 @@
+//! What a chain's verdict means for the client: the one place where an action becomes a reply.
+
+use crate::mail::{Action, Stage, Verdict};
+use crate::smtp::{Reply, replies};
+
+/// An objection, ready to be said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Weighed {
+    /// Nobody objects.
+    Pass,
+    /// Say this; the session goes on.
+    Refuse(Reply),
+    /// Say this and close.
+    Disconnect(Reply),
+    /// Answer success, deliver nothing (the operator granted it).
+    Discard,
+}
+
+/// Weighs a verdict. A `discard` where none is possible cannot come from the chain; it is a deferral if it does.
+#[must_use]
+pub fn weigh(stage: Stage, verdict: Verdict) -> Weighed {
+    let Verdict { action, reply, .. } = verdict;
+    match action {
+        Action::Next => Weighed::Pass,
+        Action::Reject => Weighed::Refuse(reply.unwrap_or(replies::FILTER_REJECTED)),
+        Action::Defer => Weighed::Refuse(reply.unwrap_or(replies::FILTER_DEFERRED)),
+        Action::Disconnect => Weighed::Disconnect(reply.unwrap_or(replies::FILTER_DISCONNECTED)),
+        Action::Discard if matches!(stage, Stage::Data | Stage::Headers | Stage::Message) => Weighed::Discard,
+        Action::Discard => Weighed::Refuse(replies::FILTER_DEFERRED),
+    }
+}
