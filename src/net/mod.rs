@@ -1,4 +1,13 @@
-//! Floor 5: streams, TLS, listening sockets, DNS.
+//! Floor 5: octets in and out: connections (plain or TLS), TLS itself, listening sockets, names.
+//!
+//! Nothing here knows SMTP. It refuses to decide: what a failed handshake or a lost peer means for a
+//! session is said above.
 
 pub mod dns;
 pub mod hosts;
+pub mod inherit;
+pub mod listen;
+pub mod stream;
+pub mod tls;
+
+pub use stream::Stream;

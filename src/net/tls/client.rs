@@ -1,0 +1,136 @@
+//! The client's side: TLS towards the upstream, with any certificate or with one that verifies.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+
+use super::server::certificates;
+use super::{ClientTls, HandshakeError, TlsError, facts, provider};
+use crate::mail::TlsFacts;
+
+/// What the upstream's certificate must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect<'a> {
+    /// Anything: keeps passive listeners out, nobody else (RFC 7435). The name only goes into SNI.
+    Any { host: &'a str },
+    /// One for this name, issued under `ca_file` or, without it, under the platform's roots.
+    Verified { name: &'a str, ca_file: Option<&'a std::path::Path> },
+}
+
+/// Begins TLS with the upstream. Cheap to clone; sessions are resumed where the upstream offers it.
+#[derive(Clone)]
+pub struct Connector {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// # Errors
+    /// When the name is none, the CA file cannot be read, or there are no roots.
+    pub fn new(expect: &Expect<'_>) -> Result<Connector, TlsError> {
+        let (name, verifier) = match *expect {
+            Expect::Any { host } => (host, Arc::new(AnyCertificate::new()) as Arc<dyn ServerCertVerifier>),
+            Expect::Verified { name, ca_file: Some(path) } => (name, issued_under(path)?),
+            Expect::Verified { name, ca_file: None } => (name, issued_under_platform_roots()?),
+        };
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::Setup(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(Connector { config: Arc::new(config), name })
+    }
+
+    /// The handshake; the caller bounds it in time.
+    pub(in crate::net) async fn connect(&self, tcp: TcpStream) -> Result<(Box<ClientTls>, TlsFacts), HandshakeError> {
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.config));
+        let tls = connector.connect(self.name.clone(), tcp).await.map_err(HandshakeError::from_io)?;
+        let facts = facts::of_client(&tls);
+        Ok((Box::new(tls), facts))
+    }
+}
+
+fn issued_under(ca_file: &std::path::Path) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("CA file", ca_file)? {
+        roots.add(certificate).map_err(|error| TlsError::BadPem {
+            what: "CA file",
+            path: ca_file.to_owned(),
+            detail: error.to_string(),
+        })?;
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| TlsError::Roots(error.to_string()))?;
+    Ok(verifier)
+}
+
+fn issued_under_platform_roots() -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let verifier =
+        rustls_platform_verifier::Verifier::new(provider()).map_err(|error| TlsError::Roots(error.to_string()))?;
+    Ok(Arc::new(verifier))
+}
+
+/// Takes any certificate, for opportunistic TLS (RFC 7435, and RFC 3207 4.1: a server without a certificate that
+/// verifies is still better spoken to in cipher than in clear).
+///
+/// It protects from those who only listen. The handshake's signatures are checked all the same: whoever answers
+/// holds the key of the certificate shown.
+#[derive(Debug)]
+struct AnyCertificate {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl AnyCertificate {
+    fn new() -> AnyCertificate {
+        AnyCertificate { algorithms: provider().signature_verification_algorithms }
+    }
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,221 @@
+//! The server's side: certificate and key from files, the acceptor, and its reload while listeners run.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{Error, InconsistentKeys, ServerConfig, SupportedProtocolVersion};
+use tokio::net::TcpStream;
+
+use super::validity::validity;
+use super::{HandshakeError, ServerTls, TlsError, facts, provider, read_pem};
+use crate::config::{TlsFiles, TlsVersion};
+use crate::mail::TlsFacts;
+
+/// How long before its end a certificate is warned about.
+const EXPIRY_WARNING: Duration = Duration::from_hours(7 * 24);
+/// Session tickets after a full handshake. One is what a mail client uses; each costs a record.
+const TICKETS: usize = 1;
+static TLS12_UP: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+static TLS13_UP: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// Who we are to clients: a certificate with its key, loaded and matched, not yet in use.
+///
+/// Loading and using are two steps, so that a reload can check everything before it changes anything.
+pub struct Identity {
+    key: Arc<CertifiedKey>,
+    min_version: TlsVersion,
+    not_after: Option<SystemTime>,
+    warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("not_after", &self.not_after).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// Reads the files and checks that they belong together.
+    ///
+    /// # Errors
+    /// Names the file at fault. A certificate out of its dates is no error: most mail servers do not check it,
+    /// and mail must not stop for it. That comes as a [warning](Identity::warnings).
+    pub fn load(files: &TlsFiles, now: SystemTime) -> Result<Identity, TlsError> {
+        let chain = certificates("certificate", &files.certificate)?;
+        let key = private_key(&files.key)?;
+        let mut warnings = Vec::new();
+        let dates = chain.first().and_then(|leaf| validity(leaf));
+        if let Some(dates) = dates {
+            let path = files.certificate.display();
+            if now > dates.not_after {
+                warnings.push(format!("the certificate {path} has expired"));
+            } else if now < dates.not_before {
+                warnings.push(format!("the certificate {path} is not valid yet; is the clock right?"));
+            } else if now + EXPIRY_WARNING > dates.not_after {
+                warnings.push(format!("the certificate {path} expires within seven days"));
+            }
+        }
+        warnings.extend(open_to_all(&files.key));
+        let key = matched(files, chain, key)?;
+        Ok(Identity {
+            key: Arc::new(key),
+            min_version: files.min_version,
+            not_after: dates.map(|dates| dates.not_after),
+            warnings,
+        })
+    }
+
+    /// What the operator should hear although it works: dates, permissions. Whole sentences without a full stop.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The end of the certificate's validity, where it could be read.
+    #[must_use]
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.not_after
+    }
+}
+
+/// All certificates of a PEM file, in their order.
+pub(super) fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read_pem(what, path)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError::BadPem { what, path: path.to_owned(), detail: pem_error(&error) })?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate { path: path.to_owned() });
+    }
+    Ok(chain)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = read_pem("key", path)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            let encrypted = memchr::memmem::find(&bytes, b"BEGIN ENCRYPTED PRIVATE KEY").is_some()
+                || memchr::memmem::find(&bytes, b"Proc-Type: 4,ENCRYPTED").is_some();
+            let hint = if encrypted {
+                ": it is protected by a password, which a server cannot type; write it out without one \
+                 (openssl pkey -in OLD -out NEW)"
+            } else {
+                " (no BEGIN PRIVATE KEY, BEGIN EC PRIVATE KEY or BEGIN RSA PRIVATE KEY line)"
+            };
+            TlsError::NoKey { path: path.to_owned(), hint }
+        }
+        error => TlsError::BadPem { what: "key", path: path.to_owned(), detail: pem_error(&error) },
+    })
+}
+
+/// What is wrong with a PEM file, without quoting it: a key's text must not land in a log.
+fn pem_error(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a BEGIN line has no END line; is the file cut short?".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is malformed".to_owned(),
+        pem::Error::Base64Decode(_) => "the text between BEGIN and END is not base64".to_owned(),
+        pem::Error::SectionTooLarge => "a section is too large".to_owned(),
+        pem::Error::NoItemsFound => "nothing of use in it".to_owned(),
+        _ => "it cannot be understood".to_owned(),
+    }
+}
+
+fn matched(
+    files: &TlsFiles,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, TlsError> {
+    let others: Vec<_> = chain.iter().skip(1).cloned().collect();
+    let spare = key.clone_key();
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            let later = others
+                .into_iter()
+                .any(|certificate| CertifiedKey::from_der(vec![certificate], spare.clone_key(), &provider()).is_ok());
+            let hint = if later {
+                ": it belongs to a later certificate in that file; the server's own must come first"
+            } else {
+                "; are they from the same renewal?"
+            };
+            TlsError::Mismatch { key: files.key.clone(), certificate: files.certificate.clone(), hint }
+        }
+        error => TlsError::Unusable {
+            key: files.key.clone(),
+            certificate: files.certificate.clone(),
+            detail: error.to_string(),
+        },
+    })
+}
+
+fn open_to_all(path: &Path) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    (mode & 0o007 != 0)
+        .then(|| format!("the key {} can be read by every user of this machine; chmod o= it", path.display()))
+}
+
+/// Begins TLS with clients. One for the process; a reload changes what the next handshake uses, and a listener
+/// never has to know.
+pub struct Acceptor {
+    current: ArcSwap<ServerConfig>,
+    /// Kept over reloads, so that tickets handed out before are still good.
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor").finish_non_exhaustive()
+    }
+}
+
+impl Acceptor {
+    /// # Errors
+    /// [`TlsError::Setup`] when the crypto library has no randomness or refuses the versions.
+    pub fn new(identity: &Identity) -> Result<Acceptor, TlsError> {
+        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Setup(error.to_string()))?;
+        let config = server_config(identity, Arc::clone(&tickets))?;
+        Ok(Acceptor { current: ArcSwap::from_pointee(config), tickets })
+    }
+
+    /// Handshakes that begin from now on use this identity; connections that stand are not touched.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`]; the old identity then stays.
+    pub fn reload(&self, identity: &Identity) -> Result<(), TlsError> {
+        let config = server_config(identity, Arc::clone(&self.tickets))?;
+        self.current.store(Arc::new(config));
+        Ok(())
+    }
+
+    /// The handshake. Without a time limit of its own: the caller bounds it and drops it when time is up.
+    pub(in crate::net) async fn accept(&self, tcp: TcpStream) -> Result<(Box<ServerTls>, TlsFacts), HandshakeError> {
+        let acceptor = tokio_rustls::TlsAcceptor::from(self.current.load_full());
+        let tls = acceptor.accept(tcp).await.map_err(HandshakeError::from_io)?;
+        let facts = facts::of_server(&tls);
+        Ok((Box::new(tls), facts))
+    }
+}
+
+fn server_config(identity: &Identity, tickets: Arc<dyn ProducesTickets>) -> Result<ServerConfig, TlsError> {
+    let versions = match identity.min_version {
+        TlsVersion::Tls12 => TLS12_UP,
+        TlsVersion::Tls13 => TLS13_UP,
+    };
+    let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.key)));
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(|error| TlsError::Setup(error.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.ticketer = tickets;
+    config.send_tls13_tickets = TICKETS;
+    // Tickets carry the sessions; a table of them would be memory per client.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
