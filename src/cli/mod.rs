@@ -1,1 +1,4 @@
 //! Floor 10: the commands.
+
+pub mod check;
+pub mod load;

@@ -9,11 +9,16 @@ use super::types::{Config, Identify, Listener, ListenerAuth, ListenerTls, Upstre
 
 /// The port where the world delivers mail.
 const PORT_SMTP: u16 = 25;
+/// RFC 8314: TLS from the first octet.
+const PORT_SUBMISSIONS: u16 = 465;
+/// RFC 6409.
+const PORT_SUBMISSION: u16 = 587;
 
 pub(super) fn all(config: &Config, reader: &Reader<'_>) {
     for (place, listener) in config.listeners.iter().enumerate() {
         security(config, listener, &format!("listener.{place}"), reader);
         public_port(listener, &format!("listener.{place}"), reader);
+        submission_port(listener, &format!("listener.{place}"), reader);
     }
     addresses(config, reader);
     upstream_is_us(config, reader);
@@ -70,6 +75,32 @@ fn security(config: &Config, listener: &Listener, path: &str, reader: &Reader<'_
             at("require-tls", format!("listener \"{name}\" requires TLS and does not offer it"))
                 .label("nobody could send anything")
                 .help("write tls = \"starttls\" for it, or take require-tls away"),
+        );
+    }
+}
+
+/// What does not suit the ports where people hand in mail.
+fn submission_port(listener: &Listener, path: &str, reader: &Reader<'_>) {
+    let name = &listener.name;
+    let at = |port: u16| listener.addresses.iter().any(|address| address.port() == port);
+    if at(PORT_SUBMISSIONS) && listener.tls == ListenerTls::StartTls {
+        reader.warn(
+            Problem::at(
+                reader.place(&format!("{path}.tls")),
+                format!("clients of port 465 begin with TLS, and listener \"{name}\" waits for STARTTLS"),
+            )
+            .label("nobody will understand each other")
+            .help("write tls = \"implicit\" for it"),
+        );
+    }
+    if (at(PORT_SUBMISSION) || at(PORT_SUBMISSIONS)) && listener.auth == ListenerAuth::Off {
+        reader.warn(
+            Problem::at(
+                reader.place(&format!("{path}.auth")),
+                format!("people hand in mail at this port, and cannot log in at listener \"{name}\""),
+            )
+            .label("without AUTH")
+            .help("write auth = \"required\" for it"),
         );
     }
 }

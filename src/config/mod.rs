@@ -1,13 +1,11 @@
 //! Floor 2: a TOML text becomes a valid [`Config`], or errors with file, line and column.
 //!
-//! Nothing here opens a file or asks the system anything (but for [`load`], which reads the one file it is given):
-//! whether a certificate, a filter or a table is there is for whoever uses it, and for `wasmilter check`.
+//! Nothing here opens a file, not even the configuration itself, or asks the system anything: whether a certificate,
+//! a filter or a table is there is for whoever uses it, and for `wasmilter check`.
 
 mod check;
 mod defaults;
 mod json;
-#[cfg(feature = "io")]
-mod load;
 mod names;
 mod parse;
 mod problem;
@@ -23,8 +21,6 @@ mod types;
 mod units;
 mod value;
 
-#[cfg(feature = "io")]
-pub use load::load;
 pub use parse::{parse, parse_with_warnings};
 pub use problem::{ConfigErrors, Warning};
 pub use types::*;

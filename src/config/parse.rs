@@ -56,10 +56,11 @@ pub fn parse_with_warnings(
 
 fn syntax_problem(error: &toml::de::Error) -> Problem {
     let title = format!("this is not TOML: {}", error.message().lines().collect::<Vec<_>>().join("; "));
-    match error.span() {
-        Some(span) => Problem::at(span, title),
-        None => Problem::of_file(title),
+    let problem = Problem::at(error.span().unwrap_or(0..0), title);
+    if error.message().contains("duplicate") {
+        return problem.help("a key and a [section] may stand there once; there may be several [[sections]] of a kind");
     }
+    problem.help("texts, sizes, times and networks stand in quotes: address = \"127.0.0.1:10025\"")
 }
 
 /// `None` only where an error was noted.

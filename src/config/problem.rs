@@ -36,7 +36,7 @@ impl Problem {
     }
 
     /// About a file that could not even be read.
-    pub(super) fn of_file(title: impl Into<String>) -> Problem {
+    fn of_file(title: impl Into<String>) -> Problem {
         Problem { span: None, title: title.into(), label: String::new(), other: None, help: Vec::new() }
     }
 
@@ -111,6 +111,13 @@ pub struct ConfigErrors {
 impl ConfigErrors {
     pub(super) fn new(file: &str, text: &str, problems: Vec<Problem>) -> ConfigErrors {
         ConfigErrors { source: Source { file: file.into(), text: text.into() }, problems: in_order(problems) }
+    }
+
+    /// For whoever opens the file, when that fails.
+    #[must_use]
+    pub fn unreadable(file: &str, why: impl fmt::Display) -> ConfigErrors {
+        let problem = Problem::of_file(format!("the configuration cannot be read: {why}"));
+        ConfigErrors::new(file, "", vec![problem.help("name another file with --config FILE")])
     }
 
     /// For a terminal (`colour`) or for a file.

@@ -123,7 +123,7 @@ fn find(units: &[(&str, u64)], unit: &str) -> Option<u64> {
 /// A size as people write it: the largest unit that divides it.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {
-    for (unit, factor) in [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+    for (unit, factor) in [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if bytes >= factor && bytes.is_multiple_of(factor) {
             return format!("{} {unit}", bytes / factor);
         }

@@ -61,9 +61,7 @@ fn entries(value: &Value<'_>, kind: TableKind) -> Result<BTreeMap<String, String
         }
         DeValue::Table(table) => {
             for (name, node) in table {
-                let path = format!("{}.{}", value.path, name.get_ref());
-                value.reader.mark(&path, node.span());
-                let item = Value { reader: value.reader, node, path };
+                let item = Value { reader: value.reader, node, path: value.path.clone() };
                 match (key(&item, name.get_ref(), kind), item.text()) {
                     (Ok(key), Ok(text)) => drop(all.insert(key, text)),
                     (key, text) => {
