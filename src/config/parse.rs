@@ -180,3 +180,13 @@ fn order_filters(config: &mut Config) {
         listener.filters.sort_by_key(|name| order.iter().position(|other| other == name));
     }
 }
+
+/// Every `(section, key)` that reading this text asks for.
+#[cfg(test)]
+pub(super) fn keys_asked_for(text: &str) -> std::collections::BTreeSet<(&'static str, &'static str)> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let reader = Reader::new("", &|_| None);
+    let top = Section::open(&reader, String::new(), &schema::TOP, 0..0, document.get_ref());
+    assert!(config(&top).is_some() && !reader.failed());
+    reader.asked.borrow().clone()
+}

@@ -33,3 +33,132 @@ fn a_small_file_has_every_default() {
     assert_eq!((config.upstream.host.as_str(), config.upstream.port), ("127.0.0.1", 10025));
     assert_eq!(config.admin, None);
 }
+
+const REFERENCE: &str = include_str!("../../config/wasmilter.toml");
+
+/// `#key = value` in the reference is a default, `# Example: key = value` a value for a key without one.
+fn commented<'t>(line: &'t str, mark: &str) -> Option<&'t str> {
+    let setting = line.strip_prefix(mark)?;
+    let (key, _) = setting.split_once(" = ")?;
+    key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-').then_some(setting)
+}
+
+fn with_comments_taken_away(mark: &str) -> String {
+    REFERENCE.lines().map(|line| format!("{}\n", commented(line, mark).unwrap_or(line))).collect()
+}
+
+#[test]
+fn shipped_configurations_are_taken_without_a_warning() {
+    let minimal = include_str!("../../config/minimal.toml");
+    let submission = include_str!("../../config/submission.toml");
+    for (name, text) in [("wasmilter.toml", REFERENCE), ("minimal.toml", minimal), ("submission.toml", submission)] {
+        let (_, warnings) = parse_with_warnings(text, name, &no_environment).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+    assert!(minimal.lines().count() <= 20, "more than half a screen");
+}
+
+#[test]
+fn the_reference_shows_the_defaults() {
+    let spoken = with_comments_taken_away("#");
+    assert!(spoken.lines().count() > 100);
+    let (left_out, written) = (read(REFERENCE).unwrap(), read(&spoken).unwrap());
+    assert_eq!(format!("{left_out:#?}"), format!("{written:#?}"));
+    assert_eq!(left_out, written);
+    // And as nothing but defaults is commented out, these are the coded ones.
+    assert_eq!(written.limits, Limits::default());
+    assert_eq!(written.rates, Rates::default());
+    assert_eq!(written.timeouts, Timeouts::default());
+    assert_eq!(written.filters.iter().find(|f| f.name == "attachment-guard").unwrap().bounds, FilterBounds::default());
+    assert_eq!((written.engine, written.spool), (Engine::default(), Spool::default()));
+    assert_eq!((written.log, written.shutdown, written.resolver), Default::default());
+}
+
+/// Each on its own: an example may contradict another.
+#[test]
+fn the_examples_of_the_reference_are_right() {
+    let examples: Vec<usize> = REFERENCE
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| commented(line, "# Example: ").is_some())
+        .map(|(number, _)| number)
+        .collect();
+    assert!(examples.len() >= 7);
+    for number in examples {
+        let example = commented(REFERENCE.lines().nth(number).unwrap(), "# Example: ").unwrap();
+        let key = example.split(" = ").next().unwrap();
+        // What the example replaces: the same key somewhere above it, and for a table's file its entries.
+        let replaced: &[&str] = match key {
+            "file" => &["entries = { \"198"],
+            "tls-name" | "tls-ca" => &["#tls = \"none\""],
+            _ => &[],
+        };
+        let text: String = REFERENCE
+            .lines()
+            .enumerate()
+            .map(|(at, line)| match line {
+                _ if at == number => format!("{example}\n"),
+                "#tls = \"none\"" if key.starts_with("tls-") => {
+                    "tls = \"verify\"\ntls-name = \"mail.internal\"\n".to_owned()
+                }
+                _ if replaced.iter().any(|start| line.starts_with(start)) => "\n".to_owned(),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let text = if key == "tls-name" { text.replacen("tls-name = \"mail.internal\"\n", "", 1) } else { text };
+        if let Err(errors) = read(&text) {
+            panic!("{errors}");
+        }
+    }
+}
+
+/// Every section of the reference with the keys that stand below it, commented out or not, inline tables included.
+fn keys_shown() -> std::collections::BTreeSet<(String, String)> {
+    let mut shown = std::collections::BTreeSet::new();
+    let mut section = String::new();
+    for line in REFERENCE.lines() {
+        if line.starts_with('[') {
+            section = line.to_owned();
+            if section.starts_with("[table.") {
+                section = "[table.NAME]".to_owned();
+            }
+            shown.insert((String::new(), section.trim_matches(['[', ']']).split('.').next().unwrap().to_owned()));
+        }
+        let setting = commented(line, "#").or_else(|| commented(line, "# Example: ")).or_else(|| commented(line, ""));
+        let Some((key, value)) = setting.and_then(|setting| setting.split_once(" = ")) else { continue };
+        shown.insert((section.clone(), key.to_owned()));
+        let inline = if key == "kv" { "[filter.grants.kv]" } else { "[network.limits]" };
+        for part in value.trim_matches(['{', '}', ' ']).split(", ") {
+            shown.insert((inline.to_owned(), part.split(" = ").next().unwrap().to_owned()));
+        }
+    }
+    shown
+}
+
+#[test]
+fn the_reference_has_every_key_and_its_reader() {
+    let shown = keys_shown();
+    let limits_shown: Vec<&str> =
+        shown.iter().filter(|(section, _)| section == "[limits]").map(|(_, key)| key.as_str()).collect();
+    for shape in schema::ALL {
+        for key in shape.keys {
+            // A network's limits are those of [limits], explained there.
+            let elsewhere = shape.title == "[network.limits]" && limits_shown.contains(key);
+            let nested = ["grants", "edit", "limits"].contains(key);
+            let found = shown.contains(&(shape.title.to_owned(), (*key).to_owned())) || elsewhere || nested;
+            assert!(found, "{} {key} is not in config/wasmilter.toml", shape.title);
+        }
+    }
+    // The other way round: what the schema lists is also read.
+    let text = with_comments_taken_away("#").replace("\nkv = false\n", "\nkv = { quota = \"16 MiB\" }\n");
+    let asked = parse::keys_asked_for(&text);
+    for shape in schema::ALL {
+        for key in shape.keys {
+            assert!(
+                asked.contains(&(shape.title, *key)),
+                "{} {key} is in the schema, but nobody reads it",
+                shape.title
+            );
+        }
+    }
+}

@@ -153,7 +153,7 @@ pub struct Limits {
     pub messages: Option<u32>,
     /// Failed AUTH attempts in one session before 421.
     pub auth_failures: Option<u32>,
-    /// Commands that move nothing (NOOP, RSET, VRFY, HELP, EHLO …) in one session before 421.
+    /// Commands that move nothing (NOOP, RSET, VRFY, HELP, EHLO …) since the last message before 421.
     pub idle_commands: Option<u32>,
     /// Received fields in a message before it is called a loop, 554 5.4.6.
     pub received_fields: Option<u32>,
