@@ -2,14 +2,6 @@
 
 use super::envelope::{Recipient, Sender};
 
-/// One header field as it stands on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderField {
-    pub name: String,
-    /// After the colon up to the final CRLF (not included): the leading space and folds are kept as they are.
-    pub value: Vec<u8>,
-}
-
 /// An edit of the envelope. (Header and body edits are applied to the message itself and need no list.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {

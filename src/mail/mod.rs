@@ -5,7 +5,9 @@ mod envelope;
 mod peer;
 mod verdict;
 
-pub use edit::{Edit, HeaderField};
+pub use edit::Edit;
 pub use envelope::{Envelope, Recipient, Sender};
 pub use peer::{AuthFacts, Hello, PeerName, SessionFacts, TlsFacts};
 pub use verdict::{AbortReason, Action, Fault, FaultKind, Stage, Verdict};
+
+pub use crate::smtp::HeaderField;

@@ -4,8 +4,10 @@
 //! and keeps what was said octet for octet. What cannot be kept is refused, never repaired.
 
 pub mod address;
+pub mod body;
 pub mod command;
 pub mod ehlo;
+pub mod headers;
 pub mod line;
 pub mod params;
 pub mod replies;
@@ -16,5 +18,6 @@ pub mod xtext;
 pub use address::{Domain, ForwardPath, Mailbox, ReversePath};
 pub use command::{Command, CommandError};
 pub use ehlo::{ClientOffer, Offer};
+pub use headers::{HeaderBlock, HeaderField};
 pub use params::{MailParams, Param, Params, RcptParams};
 pub use reply::{Enhanced, ParsedReply, Reply, ReplyError, ReplyParser};
