@@ -95,3 +95,20 @@ fn no_exe_needs_the_mime_tree_only() {
 fn add_header_needs_edits_and_who_is_speaking() {
     assert_is("add_header", &["lifecycle", "on-headers"], &["config", "edit", "envelope", "log", "session"]);
 }
+
+#[test]
+fn blocklist_looks_into_tables() {
+    let exports = ["lifecycle", "on-connect", "on-helo", "on-mail"];
+    assert_is("blocklist", &exports, &["config", "log", "session", "tables"]);
+}
+
+#[test]
+fn attachment_guard_reads_the_mime_tree() {
+    assert_is("attachment_guard", &["lifecycle", "on-message"], &["config", "log", "mime"]);
+}
+
+#[test]
+fn greylist_remembers() {
+    let imports = ["clock", "config", "envelope", "kv", "log", "session", "tables"];
+    assert_is("greylist", &["lifecycle", "on-rcpt"], &imports);
+}

@@ -38,6 +38,7 @@ mod message;
 mod session;
 pub mod text;
 mod verdict;
+mod zip;
 
 pub use capabilities::{clock, config, counters, edit, kv, log, metrics, random, tables};
 #[doc(hidden)]

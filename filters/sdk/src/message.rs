@@ -242,6 +242,19 @@ impl Part {
         pieces(move |offset, len| host::mime::read(place, offset, len))
     }
 
+    /// Whether the content begins as a ZIP archive does; documents of office programs are such archives too.
+    #[must_use]
+    pub fn is_zip(&self) -> bool {
+        self.read(0, 4) == crate::zip::BEGINNING
+    }
+
+    /// The names in a ZIP archive, as its directory lists them. None for what is no such archive, is damaged, or
+    /// has a directory of more than 512 KiB.
+    #[must_use]
+    pub fn zip_names(&self) -> Option<Vec<String>> {
+        crate::zip::names(self.size(), |offset, len| self.read(offset, len))
+    }
+
     /// A text part as UTF-8 (at most 1 MiB), none for other parts.
     #[must_use]
     pub fn text(&self) -> Option<String> {
