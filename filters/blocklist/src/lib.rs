@@ -13,7 +13,7 @@
 //! senders = ["blocked-senders"]
 //! # Clients in these tables, and whoever logged in, are never refused.
 //! exempt = ["friends"]
-//! # "reject" (5xx), "defer" (4xx: they come back) or "disconnect" (554, and the connection is closed).
+//! # "reject" (for good), "defer" (they come back) or "disconnect" (for good, and the connection is closed).
 //! # Default: "reject".
 //! action = "reject"
 //! # What the client is told. The value beside the entry that matched, where there is one, is told instead.
@@ -21,8 +21,8 @@
 //! text = "Not accepted here, see your postmaster"
 //! ```
 //!
-//! Whoever is listed is refused at each of the stages again: at connect with 554 5.7.1 in place of the banner, at
-//! helo and mail with 550 5.7.1 (defer: 421 and 450, with 4.7.1).
+//! Whoever is listed is refused at each of the stages again, with 550 5.7.1 or 450 4.7.1. At connect the refusal
+//! stands in place of the banner, as 554 or 421.
 
 use serde::Deserialize;
 use wasmilter_filter::*;
@@ -65,29 +65,29 @@ impl Filter for Blocklist {
     }
 
     fn connect(&mut self, peer: &Endpoint) -> Verdict {
-        self.judge(&self.0.networks, &[&peer.address], "client", 554)
+        self.judge(&self.0.networks, &[&peer.address], "client")
     }
 
     fn helo(&mut self, name: &str, _extended: bool) -> Verdict {
-        self.judge(&self.0.helo, &[name.trim_end_matches('.')], "HELO name", 550)
+        self.judge(&self.0.helo, &[name.trim_end_matches('.')], "HELO name")
     }
 
     fn mail(&mut self, sender: &Path) -> Verdict {
         let keys: &[&str] = if sender.is_null() { &["<>"] } else { &[&sender.address, sender.domain()] };
-        self.judge(&self.0.senders, keys, "sender", 550)
+        self.judge(&self.0.senders, keys, "sender")
     }
 }
 
 impl Blocklist {
     /// Refuses when one of `tables` lists one of `keys`; `what` they are goes to the log.
-    fn judge(&self, tables: &[String], keys: &[&str], what: &str, code: u16) -> Verdict {
+    fn judge(&self, tables: &[String], keys: &[&str], what: &str) -> Verdict {
         for (table, key) in tables.iter().flat_map(|table| keys.iter().map(move |key| (table, key))) {
             match tables::lookup(table, key) {
                 Ok(None) => {}
                 Ok(Some(_)) if self.is_exempt() => return next(),
                 Ok(Some(note)) => {
                     let text = if note.is_empty() { &self.0.text } else { &note };
-                    return self.answer(text, code).because(format!("{what} {key} is in table {table}"));
+                    return self.answer(text).because(format!("{what} {key} is in table {table}"));
                 }
                 // It was there at the start, so a reload took it away: nobody is refused for that.
                 Err(_) => warn!("table {table} is gone"),
@@ -102,13 +102,11 @@ impl Blocklist {
                 && tables::any_contains(&self.0.exempt, &session().peer().address).unwrap_or(false)
     }
 
-    fn answer(&self, text: &str, code: u16) -> Verdict {
-        match (self.0.action, code) {
-            (Answer::Reject, code) => reject("5.7.1", text).code(code),
-            // RFC 5321 4.2.3: 450 is for a mailbox, and before MAIL 421 is the only refusal for now.
-            (Answer::Defer, 554) => defer("4.7.1", text).code(421),
-            (Answer::Defer, _) => defer("4.7.1", text).code(450),
-            (Answer::Disconnect, _) => disconnect("5.7.1", text),
+    fn answer(&self, text: &str) -> Verdict {
+        match self.0.action {
+            Answer::Reject => reject("5.7.1", text),
+            Answer::Defer => defer("4.7.1", text).code(450),
+            Answer::Disconnect => disconnect("5.7.1", text),
         }
     }
 }

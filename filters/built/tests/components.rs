@@ -84,6 +84,14 @@ fn assert_is(name: &str, exports: &[&str], imports: &[&str]) {
     assert!(found.initial_memory_pages <= INITIAL_MEMORY_PAGES_MAX, "{name} has {} pages", found.initial_memory_pages);
 }
 
+#[test]
+fn the_readme_shows_the_example() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |name: &str| std::fs::read_to_string(workspace.join(name)).unwrap();
+    let (_, shown) = read("README.md").split_once("```rust\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert_eq!(shown.split_once("```").unwrap().0, read("examples/no-exe/src/lib.rs"));
+}
+
 // `log` is in all of them: the words of a panic go there.
 
 #[test]
