@@ -1,0 +1,370 @@
+//! Rate limits over sessions: how much one address, one account, and all together may do.
+//!
+//! GCRA by governor over bounded tables; synchronous, a hash and a short lock per question. IPv4 clients are counted
+//! by address, IPv6 clients by /64 (what one subscriber has). It refuses to answer clients: a [`Refused`] names the
+//! setting, and the session knows what that means on the wire.
+//!
+//! Failed logins are counted per address, and per account *at* an address; nothing is counted per account alone, so
+//! nobody can lock an account's owner out from somewhere else.
+
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::NoOpMiddleware;
+use governor::{Quota as Gcra, RateLimiter};
+
+use self::table::{Charge, Look, Table};
+use crate::config::{Rate, Rates};
+
+/// A limit that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// The setting's name in the configuration: `messages-per-address`.
+    pub which: &'static str,
+    /// From when on it would be allowed again; `None` where that depends on others (connections at once).
+    pub retry_after: Option<Duration>,
+}
+
+/// All rate limits of the process. Outlives reloads.
+pub struct Limits<C: Clock = DefaultClock> {
+    clock: C,
+    quotas: ArcSwap<Quotas<C>>,
+    open: Arc<Open>,
+    /// Names are counted by a keyed hash: fixed size, and no collision can be sought.
+    names: RandomState,
+}
+
+impl<C: Clock> std::fmt::Debug for Limits<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limits").finish_non_exhaustive()
+    }
+}
+
+/// One limiter per quota that is set.
+struct Quotas<C: Clock> {
+    connections_at_once: Option<u32>,
+    connections_at_once_per_address: Option<u32>,
+    connections_per_address: Option<Arc<Quota<C>>>,
+    messages_per_address: Option<Arc<Quota<C>>>,
+    recipients_per_address: Option<Arc<Quota<C>>>,
+    auth_failures_per_address: Option<Arc<Quota<C>>>,
+    auth_failures_per_account_and_address: Option<Arc<Quota<C>>>,
+    messages_per_identity: Option<Arc<Quota<C>>>,
+    recipients_per_identity: Option<Arc<Quota<C>>>,
+}
+
+impl Limits<DefaultClock> {
+    /// By the machine's monotonic clock.
+    #[must_use]
+    pub fn new(rates: &Rates) -> Limits<DefaultClock> {
+        Limits::with_clock(rates, DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> Limits<C> {
+    /// By a clock of the caller's.
+    #[must_use]
+    pub fn with_clock(rates: &Rates, clock: C) -> Limits<C> {
+        let quotas = Quotas::new(rates, None, &clock);
+        Limits {
+            clock,
+            quotas: ArcSwap::from_pointee(quotas),
+            open: Arc::new(Open::default()),
+            names: RandomState::new(),
+        }
+    }
+
+    /// Takes new limits. What a quota has counted is kept where the quota is the same as before; counts of open
+    /// connections are always kept.
+    pub fn reload(&self, rates: &Rates) {
+        let old = self.quotas.load();
+        self.quotas.store(Arc::new(Quotas::new(rates, Some(&old), &self.clock)));
+    }
+
+    /// A connection was accepted. It counts as open until the guard is dropped; a refused one does not count.
+    ///
+    /// # Errors
+    /// `connections-at-once`, `connections-at-once-per-address`, `connections-per-address`.
+    pub fn connection(&self, ip: IpAddr) -> Result<ConnectionGuard, Refused> {
+        let quotas = self.quotas.load();
+        let key = address_key(ip);
+        let guard = Open::enter(&self.open, Some(key), &quotas)?;
+        self.charge(quotas.connections_per_address.as_ref(), key, NonZeroU32::MIN)?;
+        Ok(guard)
+    }
+
+    /// A connection from a network for which `rates = false`: only the total counts.
+    ///
+    /// # Errors
+    /// `connections-at-once`.
+    pub fn exempt_connection(&self) -> Result<ConnectionGuard, Refused> {
+        Open::enter(&self.open, None, &self.quotas.load())
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn open_connections(&self) -> u32 {
+        self.open.counts().total
+    }
+
+    /// A message begins (MAIL).
+    ///
+    /// # Errors
+    /// `messages-per-identity`, `messages-per-address`.
+    pub fn message(&self, ip: IpAddr, identity: Option<&str>) -> Result<(), Refused> {
+        let quotas = self.quotas.load();
+        if let Some(identity) = identity {
+            self.charge(quotas.messages_per_identity.as_ref(), self.name_key(identity), NonZeroU32::MIN)?;
+        }
+        self.charge(quotas.messages_per_address.as_ref(), address_key(ip), NonZeroU32::MIN)
+    }
+
+    /// A recipient is named (RCPT).
+    ///
+    /// # Errors
+    /// `recipients-per-identity`, `recipients-per-address`.
+    pub fn recipient(&self, ip: IpAddr, identity: Option<&str>) -> Result<(), Refused> {
+        self.recipients(ip, identity, NonZeroU32::MIN)
+    }
+
+    /// So many recipients at once, all or none: what a filter adds.
+    ///
+    /// # Errors
+    /// As [`recipient`](Limits::recipient); more than the burst are never allowed, and `retry_after` is `None` then.
+    pub fn recipients(&self, ip: IpAddr, identity: Option<&str>, count: NonZeroU32) -> Result<(), Refused> {
+        let quotas = self.quotas.load();
+        if let Some(identity) = identity {
+            self.charge(quotas.recipients_per_identity.as_ref(), self.name_key(identity), count)?;
+        }
+        self.charge(quotas.recipients_per_address.as_ref(), address_key(ip), count)
+    }
+
+    /// Whether a login may be tried. To be asked before the password is looked at, and **again after it was found
+    /// good**: of many attempts side by side, those that end after the limit was reached must learn nothing.
+    /// Counts nothing.
+    ///
+    /// # Errors
+    /// `auth-failures-per-address`, `auth-failures-per-account-and-address`.
+    pub fn auth_allowed(&self, ip: IpAddr, account: &str) -> Result<(), Refused> {
+        let quotas = self.quotas.load();
+        self.look(quotas.auth_failures_per_address.as_ref(), address_key(ip))?;
+        self.look(quotas.auth_failures_per_account_and_address.as_ref(), self.pair_key(ip, account))
+    }
+
+    /// A login failed: counts it.
+    ///
+    /// # Errors
+    /// The limit was reached already (by attempts side by side): the client is told of the limit, not that the
+    /// password was wrong.
+    pub fn auth_failed(&self, ip: IpAddr, account: &str) -> Result<(), Refused> {
+        let quotas = self.quotas.load();
+        let pair = self.charge(
+            quotas.auth_failures_per_account_and_address.as_ref(),
+            self.pair_key(ip, account),
+            NonZeroU32::MIN,
+        );
+        let address = self.charge(quotas.auth_failures_per_address.as_ref(), address_key(ip), NonZeroU32::MIN);
+        address.and(pair)
+    }
+
+    /// Forgets keys whose counts are as good as new, and gives their memory back. For a timer; the tables are
+    /// bounded without it.
+    pub fn sweep(&self) {
+        for quota in self.quotas.load().all().into_iter().flatten() {
+            quota.charge.retain_recent();
+        }
+    }
+
+    /// Keys remembered in all tables together.
+    #[must_use]
+    pub fn tracked(&self) -> usize {
+        self.quotas.load().all().into_iter().flatten().map(|quota| quota.table_len()).sum()
+    }
+
+    fn charge(&self, quota: Option<&Arc<Quota<C>>>, key: u64, count: NonZeroU32) -> Result<(), Refused> {
+        let Some(quota) = quota else { return Ok(()) };
+        match quota.charge.check_key_n(&key, count) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(until)) => Err(quota.refused(Some(until.wait_time_from(self.clock.now())))),
+            Err(_) => Err(quota.refused(None)),
+        }
+    }
+
+    fn look(&self, quota: Option<&Arc<Quota<C>>>, key: u64) -> Result<(), Refused> {
+        let Some(quota) = quota else { return Ok(()) };
+        quota.look.check_key(&key).map_err(|until| quota.refused(Some(until.wait_time_from(self.clock.now()))))
+    }
+
+    fn name_key(&self, name: &str) -> u64 {
+        self.names.hash_one(name)
+    }
+
+    fn pair_key(&self, ip: IpAddr, account: &str) -> u64 {
+        self.names.hash_one((address_key(ip), account))
+    }
+}
+
+/// What an address is counted as. IPv6 by its upper half; IPv4 inside `::/32`, from which nobody calls.
+fn address_key(ip: IpAddr) -> u64 {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => u64::from(u32::from(v4)),
+        IpAddr::V6(v6) => u64::try_from(u128::from(v6) >> 64).unwrap_or(0),
+    }
+}
+
+type Limiter<S, C> = RateLimiter<u64, S, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// One quota: a limiter that counts and one that only looks, over one table.
+struct Quota<C: Clock> {
+    which: &'static str,
+    rate: Rate,
+    table: Arc<Table>,
+    charge: Limiter<Charge, C>,
+    look: Limiter<Look, C>,
+}
+
+impl<C: Clock + Clone> Quota<C> {
+    fn new(which: &'static str, rate: Rate, keys_max: usize, clock: &C) -> Quota<C> {
+        // A count or burst of zero cannot be said to governor; one is the least, and the configuration refuses zero.
+        let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
+        let period = (rate.per / rate.count.max(1)).max(Duration::from_nanos(1));
+        let gcra = Gcra::with_period(period).unwrap_or(Gcra::per_second(NonZeroU32::MIN)).allow_burst(burst);
+        let table = Arc::new(Table::new(keys_max));
+        Quota {
+            which,
+            rate,
+            charge: RateLimiter::new(gcra, Charge(Arc::clone(&table)), clock.clone()),
+            look: RateLimiter::new(gcra, Look(Arc::clone(&table)), clock.clone()),
+            table,
+        }
+    }
+
+    fn refused(&self, retry_after: Option<Duration>) -> Refused {
+        Refused { which: self.which, retry_after }
+    }
+
+    fn table_len(&self) -> usize {
+        use governor::state::keyed::ShrinkableKeyedStateStore as _;
+        self.table.len()
+    }
+}
+
+impl<C: Clock + Clone> Quotas<C> {
+    fn new(rates: &Rates, old: Option<&Quotas<C>>, clock: &C) -> Quotas<C> {
+        let quota = |which: &'static str, rate: Option<Rate>, of: fn(&Quotas<C>) -> &Option<Arc<Quota<C>>>| {
+            let rate = rate?;
+            let kept = old.and_then(|old| of(old).as_ref()).filter(|old| old.rate == rate);
+            if let Some(kept) = kept {
+                kept.table.set_keys_max(rates.keys_max);
+                return Some(Arc::clone(kept));
+            }
+            Some(Arc::new(Quota::new(which, rate, rates.keys_max, clock)))
+        };
+        Quotas {
+            connections_at_once: rates.connections_at_once,
+            connections_at_once_per_address: rates.connections_at_once_per_address,
+            connections_per_address: quota("connections-per-address", rates.connections_per_address, |old| {
+                &old.connections_per_address
+            }),
+            messages_per_address: quota("messages-per-address", rates.messages_per_address, |old| {
+                &old.messages_per_address
+            }),
+            recipients_per_address: quota("recipients-per-address", rates.recipients_per_address, |old| {
+                &old.recipients_per_address
+            }),
+            auth_failures_per_address: quota("auth-failures-per-address", rates.auth_failures_per_address, |old| {
+                &old.auth_failures_per_address
+            }),
+            auth_failures_per_account_and_address: quota(
+                "auth-failures-per-account-and-address",
+                rates.auth_failures_per_account_and_address,
+                |old| &old.auth_failures_per_account_and_address,
+            ),
+            messages_per_identity: quota("messages-per-identity", rates.messages_per_identity, |old| {
+                &old.messages_per_identity
+            }),
+            recipients_per_identity: quota("recipients-per-identity", rates.recipients_per_identity, |old| {
+                &old.recipients_per_identity
+            }),
+        }
+    }
+
+    fn all(&self) -> [Option<&Arc<Quota<C>>>; 7] {
+        [
+            self.connections_per_address.as_ref(),
+            self.messages_per_address.as_ref(),
+            self.recipients_per_address.as_ref(),
+            self.auth_failures_per_address.as_ref(),
+            self.auth_failures_per_account_and_address.as_ref(),
+            self.messages_per_identity.as_ref(),
+            self.recipients_per_identity.as_ref(),
+        ]
+    }
+}
+
+/// Connections open now. Holds no more keys than there are connections.
+#[derive(Debug, Default)]
+struct Open {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: u32,
+    by_address: HashMap<u64, u32>,
+}
+
+impl Open {
+    fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter<C: Clock>(open: &Arc<Open>, key: Option<u64>, quotas: &Quotas<C>) -> Result<ConnectionGuard, Refused> {
+        let refused = |which| Err(Refused { which, retry_after: None });
+        let mut counts = open.counts();
+        if quotas.connections_at_once.is_some_and(|max| counts.total >= max) {
+            return refused("connections-at-once");
+        }
+        if let Some(key) = key {
+            let here = counts.by_address.get(&key).copied().unwrap_or(0);
+            if quotas.connections_at_once_per_address.is_some_and(|max| here >= max) {
+                return refused("connections-at-once-per-address");
+            }
+            counts.by_address.insert(key, here + 1);
+        }
+        counts.total += 1;
+        Ok(ConnectionGuard { open: Arc::clone(open), key })
+    }
+}
+
+/// One open connection; dropping it is what closes it in the counts.
+#[derive(Debug)]
+#[must_use = "the connection counts as open only while this lives"]
+pub struct ConnectionGuard {
+    open: Arc<Open>,
+    key: Option<u64>,
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let mut counts = self.open.counts();
+        counts.total = counts.total.saturating_sub(1);
+        let Some(key) = self.key else { return };
+        match counts.by_address.get_mut(&key) {
+            Some(here) if *here > 1 => *here -= 1,
+            _ => {
+                counts.by_address.remove(&key);
+            }
+        }
+    }
+}
