@@ -1,1 +1,40 @@
-//! Floor 7: the Wasm host.
+//! Floor 7: the Wasm host. It loads filters, makes instances of them, and asks them, within bounds.
+//!
+//! What a filter says is hostile until checked, what it does is stopped in time, and what it breaks is its own
+//! instance. This floor knows one filter at a time; their order is the business of [`chain`](crate::chain).
+
+mod answer;
+mod ask;
+mod bindings;
+mod bounds;
+mod cache;
+mod component;
+mod convert;
+mod engine;
+mod error;
+mod guest;
+mod imports;
+mod instance;
+mod log;
+mod metrics;
+mod notes;
+mod pool;
+mod profile;
+mod program;
+mod stages;
+mod ticker;
+mod trial;
+mod wasi;
+mod work;
+
+pub use answer::{Answer, Said};
+pub use ask::{Ask, CHUNK_BYTES_MAX};
+pub use engine::Host;
+pub use error::LoadError;
+pub use instance::Instance;
+pub use notes::Notes;
+pub use pool::{Bound, Machine, PoolTooLarge};
+pub use profile::{Memory, Profile};
+pub use program::Program;
+pub use stages::StageSet;
+pub use work::Work;

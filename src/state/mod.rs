@@ -1,3 +1,6 @@
-//! Floor 5: what sessions share: rate limits, counters, key-value, tables.
+//! Floor 5: what sessions share: rate limits, counters, key-value, tables; and the spool of a held message.
 
+pub mod counters;
+pub mod kv;
 pub mod limits;
+pub mod tables;

@@ -1,0 +1,176 @@
+//! One stage, all filters: who is asked, until when, and what their answers come to.
+
+use std::time::{Duration, Instant};
+
+use super::link::{IN_TRANSACTION, Link, REPORTS};
+use super::load::ListenerChain;
+use super::outcome::{Call, Context, Opinion, Outcome};
+use super::session::State;
+use crate::config::OnFault;
+use crate::filter::{Answer, Ask, CHUNK_BYTES_MAX, Program, Said, Work};
+use crate::mail::{Action, Fault, FaultKind, Stage, Verdict};
+use crate::smtp::replies;
+
+/// Asks every filter that wants this stage, in order, until one objects.
+pub(super) async fn run(chain: &ListenerChain, state: &mut State, call: Call<'_>, ctx: &Context) -> Outcome {
+    let stage = call.stage();
+    let mut outcome = Outcome::NEXT;
+    let mut desk = Some(lay_out(state, stage, ctx));
+    let mut now = Instant::now();
+    for (link, program) in state.links.iter_mut().zip(&chain.programs) {
+        if !program.stages().contains(stage) || !link.wants(stage) {
+            continue;
+        }
+        let edits = desk.as_ref().map_or(0, |work| work.edits.len());
+        let deadline = now + time_left(chain, program, stage, state.spent);
+        let answer = ask(link, program, &call, &mut desk, now, deadline).await;
+        let then = Instant::now();
+        let took = then.duration_since(now);
+        now = then;
+        link.time += took;
+        link.calls = link.calls.saturating_add(1);
+        if IN_TRANSACTION.contains(stage) {
+            state.spent += took;
+        }
+        let ends = match answer {
+            Ok(answer) => settle(link, program, stage, answer, took, &mut outcome),
+            Err(fault) => {
+                // What it changed before it broke does not count.
+                if let Some(work) = &mut desk {
+                    work.edits.truncate(edits);
+                }
+                settle_fault(link, program, ctx, &fault, took, &mut outcome)
+            }
+        };
+        if ends {
+            break;
+        }
+    }
+    if let Some(work) = &mut desk {
+        outcome.edits = std::mem::take(&mut work.edits);
+    }
+    state.work = desk;
+    if REPORTS.contains(stage) {
+        outcome.verdict = Verdict::NEXT;
+    }
+    outcome
+}
+
+/// Puts the session and the envelope on the desk.
+fn lay_out(state: &mut State, stage: Stage, ctx: &Context) -> Box<Work> {
+    let mut work = state.work.take().unwrap_or_else(|| Box::new(Work::new(ctx.session.clone())));
+    work.session.clone_from(&ctx.session);
+    work.envelope.clone_from(&ctx.envelope);
+    work.stage = stage;
+    work.sender = None;
+    work.recipient = None;
+    work.edits.clear();
+    work
+}
+
+/// The filter's own deadline, or what is left for all filters of this message.
+fn time_left(chain: &ListenerChain, program: &Program, stage: Stage, spent: Duration) -> Duration {
+    let own = program.profile().config.bounds.deadline;
+    if IN_TRANSACTION.contains(stage) { own.min(chain.message_deadline.saturating_sub(spent)) } else { own }
+}
+
+/// Asks one filter; a body in pieces of the size the contract allows.
+async fn ask(
+    link: &mut Link,
+    program: &Program,
+    call: &Call<'_>,
+    desk: &mut Option<Box<Work>>,
+    now: Instant,
+    deadline: Instant,
+) -> Result<Answer, Fault> {
+    if deadline <= now {
+        let why = "the time all filters of this message have together is used up".into();
+        return Err(program.fault(call.stage(), FaultKind::Deadline, why));
+    }
+    let Ask::Body(octets) = call.ask() else { return link.ask(program, call.ask(), desk, now, deadline).await };
+    let mut answer = Answer::NEXT;
+    for chunk in octets.chunks(CHUNK_BYTES_MAX) {
+        answer = link.ask(program, Ask::Body(chunk), desk, now, deadline).await?;
+        if answer.action != Said::Next {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+/// Writes the answer down. True: nobody else is asked.
+fn settle(
+    link: &mut Link,
+    program: &Program,
+    stage: Stage,
+    answer: Answer,
+    took: Duration,
+    outcome: &mut Outcome,
+) -> bool {
+    let Answer { action: said, reply, reason } = answer;
+    if said != Said::Next || reason.is_some() {
+        outcome.opinions.push(Opinion {
+            filter: program.profile().name.clone(),
+            stage,
+            action: said.name(),
+            reason: reason.clone(),
+            time: took,
+        });
+    }
+    let action = match said {
+        Said::Next => return false,
+        Said::Accept => {
+            link.accept(stage);
+            return false;
+        }
+        Said::Skip => {
+            link.skip_body();
+            return false;
+        }
+        Said::Reject => Action::Reject,
+        Said::Defer => Action::Defer,
+        Said::Discard => Action::Discard,
+        Said::Disconnect => Action::Disconnect,
+    };
+    outcome.verdict = Verdict { action, reply, filter: Some(program.profile().name.clone()), reason };
+    true
+}
+
+/// A fault becomes what the operator wants it to be. True: nobody else is asked.
+fn settle_fault(
+    link: &mut Link,
+    program: &Program,
+    ctx: &Context,
+    fault: &Fault,
+    took: Duration,
+    outcome: &mut Outcome,
+) -> bool {
+    let kind = fault.kind.name();
+    tracing::warn!(
+        filter = %fault.filter,
+        stage = fault.stage.name(),
+        kind,
+        session = %ctx.session.id,
+        message = ctx.envelope.as_ref().map(|envelope| &*envelope.id),
+        detail = %fault.detail,
+        "a filter failed"
+    );
+    metrics::counter!("wasmilter_faults_total", "filter" => fault.filter.to_string(), "kind" => kind).increment(1);
+    let name = fault.filter.clone();
+    let reason = Some(kind.to_owned());
+    let opinion = Opinion { filter: name.clone(), stage: fault.stage, action: "fault", reason, time: took };
+    outcome.opinions.push(opinion);
+    let (action, reply) = match program.profile().config.on_fault {
+        OnFault::Next => {
+            link.leave_out(fault.stage);
+            return false;
+        }
+        OnFault::Defer => (Action::Defer, replies::FILTER_FAULT),
+        OnFault::Reject => (Action::Reject, replies::FILTER_FAULT_REJECTED),
+        OnFault::Disconnect => (Action::Disconnect, replies::FILTER_FAULT_DISCONNECTED),
+    };
+    let reason = Some(format!("fault: {kind}"));
+    outcome.verdict = Verdict { action, reply: Some(reply), filter: Some(name), reason };
+    // The others are still told that something ended.
+    !REPORTS.contains(fault.stage)
+}

@@ -1,0 +1,104 @@
+//! One filter in one session: its instance, and whether it still wants to be asked.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Lifetime;
+use crate::filter::{Answer, Ask, Instance, Program, StageSet, Work};
+use crate::mail::{Fault, Stage};
+
+/// The stages of one transaction.
+pub(super) const IN_TRANSACTION: StageSet = StageSet::NONE
+    .with(Stage::Mail)
+    .with(Stage::Rcpt)
+    .with(Stage::Data)
+    .with(Stage::Headers)
+    .with(Stage::Body)
+    .with(Stage::Message);
+
+/// Stages that tell and do not ask.
+pub(super) const REPORTS: StageSet = StageSet::NONE.with(Stage::Abort).with(Stage::Quit);
+
+/// A filter's place in a session.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    instance: Option<Instance>,
+    /// `accept` before a transaction: content with the session.
+    content_with_session: bool,
+    /// `accept` in the transaction at hand.
+    content: bool,
+    /// `skip`: no more of this message's body.
+    skips_body: bool,
+    /// A fault with `on-fault = "next"`: not asked again in this transaction.
+    broken: bool,
+    /// Of the transaction at hand (before it: of the session).
+    pub calls: u32,
+    pub time: Duration,
+}
+
+impl Link {
+    /// A transaction begins or ends.
+    pub(super) fn reset(&mut self, lifetime: Lifetime) {
+        self.content = false;
+        self.skips_body = false;
+        self.broken = false;
+        if lifetime == Lifetime::Transaction {
+            self.instance = None;
+        }
+    }
+
+    /// Whether the filter, if it exports `stage`, is to be asked.
+    pub(super) fn wants(&self, stage: Stage) -> bool {
+        if self.broken {
+            return false;
+        }
+        if REPORTS.contains(stage) {
+            return true;
+        }
+        !(self.content_with_session || self.content || (stage == Stage::Body && self.skips_body))
+    }
+
+    /// `accept`.
+    pub(super) fn accept(&mut self, stage: Stage) {
+        if IN_TRANSACTION.contains(stage) { self.content = true } else { self.content_with_session = true }
+    }
+
+    /// `skip`.
+    pub(super) fn skip_body(&mut self) {
+        self.skips_body = true;
+    }
+
+    /// A fault, and the mail goes on without this filter.
+    pub(super) fn leave_out(&mut self, stage: Stage) {
+        self.broken = IN_TRANSACTION.contains(stage);
+    }
+
+    /// Asks the filter, with an instance of the right age.
+    pub(super) async fn ask(
+        &mut self,
+        program: &Program,
+        ask: Ask<'_>,
+        work: &mut Option<Box<Work>>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Answer, Fault> {
+        let stage = ask.stage();
+        let lifetime = program.profile().config.lifetime;
+        let idle = match lifetime {
+            Lifetime::Shared => program.take_idle(),
+            Lifetime::Session | Lifetime::Transaction => self.instance.take(),
+        };
+        // Taken out for the time of the call: if the call is abandoned, so is the instance.
+        let mut instance = match idle {
+            Some(instance) => instance,
+            None => Box::pin(Instance::new(program, stage, work, deadline)).await?,
+        };
+        let answer = instance.ask(program, ask, work, now, deadline).await?;
+        match lifetime {
+            Lifetime::Shared => program.put_idle(instance),
+            Lifetime::Session => self.instance = Some(instance),
+            Lifetime::Transaction if IN_TRANSACTION.contains(stage) => self.instance = Some(instance),
+            Lifetime::Transaction => {}
+        }
+        Ok(answer)
+    }
+}

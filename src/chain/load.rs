@@ -1,0 +1,166 @@
+//! A configuration's filters, loaded; and loaded again without forgetting what they remember.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::outcome::BodyMode;
+use crate::config::{self, Config};
+use crate::filter::{Host, LoadError, Memory, Profile, Program, StageSet};
+use crate::mail::Stage;
+use crate::state::tables::{Table, TableError};
+
+/// The filters cannot be loaded: says which, why, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    #[error(transparent)]
+    Filter(#[from] LoadError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// One configuration's filters. Sessions keep the chain they began with.
+#[derive(Debug)]
+pub struct Chain {
+    /// None: there are no filters, and no engine either.
+    host: Option<Arc<Host>>,
+    wanted_slots: Option<u32>,
+    programs: Vec<Arc<Program>>,
+    tables: Vec<Arc<Table>>,
+    listeners: Vec<Arc<ListenerChain>>,
+}
+
+/// The filters of one listener, in the order in which they are asked.
+#[derive(Debug)]
+pub(super) struct ListenerChain {
+    pub name: String,
+    pub programs: Vec<Arc<Program>>,
+    /// What any of them exports.
+    pub stages: StageSet,
+    pub message_deadline: Duration,
+    /// Somebody reads `headers` at `body`, so that they must be remembered until then.
+    pub keeps_headers: bool,
+}
+
+impl ListenerChain {
+    pub(super) fn body_mode(programs: impl Iterator<Item = impl AsRef<Program>>) -> BodyMode {
+        programs
+            .filter(|program| program.as_ref().stages().contains(Stage::Message))
+            .map(|program| if program.as_ref().may_edit() { BodyMode::Hold } else { BodyMode::Spooled })
+            .max()
+            .unwrap_or(BodyMode::Stream)
+    }
+}
+
+impl Chain {
+    /// Loads everything the configuration names. Blocks: components are compiled here, and each is tried once.
+    ///
+    /// # Errors
+    /// The first filter or table that cannot be used.
+    pub fn load(config: &Config) -> Result<Chain, ChainError> {
+        Chain::reload(None, config)
+    }
+
+    /// Loads a newer configuration beside `old`, whose sessions go on undisturbed. Filters keep their counters
+    /// and keys under their name; tables of the same name change for everybody, all at once, and only when
+    /// nothing else failed.
+    ///
+    /// # Errors
+    /// As [`Chain::load`]; `old` is then as it was.
+    pub fn reload(old: Option<&Chain>, config: &Config) -> Result<Chain, ChainError> {
+        let fresh = config.tables.iter().map(Table::load).collect::<Result<Vec<_>, _>>()?;
+        let replaced: Vec<(Arc<Table>, Option<Table>)> = fresh
+            .into_iter()
+            .map(|table| match old.and_then(|old| old.tables.iter().find(|t| t.name() == table.name())) {
+                Some(known) => (Arc::clone(known), Some(table)),
+                None => (Arc::new(table), None),
+            })
+            .collect();
+        let tables: Vec<Arc<Table>> = replaced.iter().map(|(table, _)| Arc::clone(table)).collect();
+        let host = host(old, config)?;
+        let mut programs = Vec::new();
+        if let Some(host) = &host {
+            for filter in in_order(&config.filters) {
+                programs.push(load_filter(old, config, filter, host, &tables)?);
+            }
+        }
+        // Nothing can fail any more.
+        for (table, content) in &replaced {
+            if let Some(content) = content {
+                table.replace(content);
+            }
+        }
+        for program in &programs {
+            program.profile().memory.adopt(&program.profile().config);
+        }
+        let listeners = config.listeners.iter().map(|l| Arc::new(listener(l, config, &programs))).collect();
+        Ok(Chain { host, wanted_slots: config.engine.instances, programs, tables, listeners })
+    }
+
+    pub(super) fn listener(&self, name: &str) -> Option<&Arc<ListenerChain>> {
+        self.listeners.iter().find(|listener| listener.name == name)
+    }
+
+    /// All filters, in the order in which they are asked.
+    pub fn programs(&self) -> impl Iterator<Item = &Arc<Program>> {
+        self.programs.iter()
+    }
+
+    /// The engine, when there are filters.
+    #[must_use]
+    pub fn host(&self) -> Option<&Arc<Host>> {
+        self.host.as_ref()
+    }
+}
+
+/// inspect → decide → transform → seal, and as written within a phase (the sort is stable).
+fn in_order(filters: &[config::Filter]) -> Vec<&config::Filter> {
+    let mut filters: Vec<_> = filters.iter().collect();
+    filters.sort_by_key(|filter| filter.phase);
+    filters
+}
+
+/// The old engine if it has the right size, since two pools take twice the room.
+fn host(old: Option<&Chain>, config: &Config) -> Result<Option<Arc<Host>>, LoadError> {
+    if config.filters.is_empty() {
+        return Ok(None);
+    }
+    if let Some(old) = old
+        && let Some(host) = &old.host
+        && old.wanted_slots == config.engine.instances
+    {
+        return Ok(Some(Arc::clone(host)));
+    }
+    Host::new(config.engine.instances).map(|host| Some(Arc::new(host)))
+}
+
+fn load_filter(
+    old: Option<&Chain>,
+    config: &Config,
+    filter: &config::Filter,
+    host: &Arc<Host>,
+    tables: &[Arc<Table>],
+) -> Result<Arc<Program>, ChainError> {
+    let known = old.and_then(|old| old.programs.iter().find(|p| *p.profile().name == *filter.name));
+    let memory = known.map_or_else(|| Arc::new(Memory::new(filter)), |p| Arc::clone(&p.profile().memory));
+    let granted = tables.iter().filter(|table| filter.grants.tables.iter().any(|name| name == table.name()));
+    let profile = Arc::new(Profile {
+        name: filter.name.as_str().into(),
+        config: filter.clone(),
+        tables: granted.cloned().collect(),
+        memory,
+    });
+    let cache = config.engine.cache_dir.as_deref();
+    Ok(Program::load(host, profile, cache, known.map(AsRef::as_ref))?)
+}
+
+fn listener(listener: &config::Listener, config: &Config, programs: &[Arc<Program>]) -> ListenerChain {
+    let programs: Vec<Arc<Program>> =
+        programs.iter().filter(|p| listener.filters.iter().any(|name| **name == *p.profile().name)).cloned().collect();
+    ListenerChain {
+        name: listener.name.clone(),
+        stages: programs.iter().fold(StageSet::NONE, |set, program| set.union(program.stages())),
+        keeps_headers: programs.iter().any(|p| p.reads_headers() && p.stages().contains(Stage::Body)),
+        message_deadline: config.engine.message_deadline,
+        programs,
+    }
+}

@@ -1,0 +1,98 @@
+//! What is asked of the chain, and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::filter::Ask;
+use crate::mail::{
+    AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, Sender, SessionFacts, Stage, TlsFacts, Verdict,
+};
+
+/// What the filters may know beside the subject of the stage.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub session: Arc<SessionFacts>,
+    /// From MAIL on. At `Mail` it may be missing; the filters then see the sender at hand.
+    pub envelope: Option<Arc<Envelope>>,
+}
+
+/// A stage with its subject.
+#[derive(Debug)]
+pub enum Call<'a> {
+    Connect,
+    Helo(&'a Hello),
+    Tls(&'a TlsFacts),
+    Auth(&'a AuthFacts),
+    /// A transaction begins.
+    Mail(&'a Sender),
+    Rcpt(&'a Recipient),
+    Data,
+    /// Octets of the body, without dot-stuffing. Longer ones are pushed in pieces of 64 KiB.
+    Body(&'a [u8]),
+    /// The transaction is over.
+    Abort(AbortReason),
+    Quit,
+}
+
+impl Call<'_> {
+    /// Which stage it is.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.ask().stage()
+    }
+
+    pub(super) fn ask(&self) -> Ask<'_> {
+        match self {
+            Call::Connect => Ask::Connect,
+            Call::Helo(hello) => Ask::Helo(hello),
+            Call::Tls(tls) => Ask::Tls(tls),
+            Call::Auth(auth) => Ask::Auth(auth),
+            Call::Mail(sender) => Ask::Mail(sender),
+            Call::Rcpt(recipient) => Ask::Rcpt(recipient),
+            Call::Data => Ask::Data,
+            Call::Body(chunk) => Ask::Body(chunk),
+            Call::Abort(reason) => Ask::Abort(*reason),
+            Call::Quit => Ask::Quit,
+        }
+    }
+}
+
+/// What the chain as a whole says.
+#[derive(Debug)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// Of the envelope, checked and granted; to be weighed by the session (relay policy, offers). Only to be
+    /// applied when the verdict is `next`.
+    pub edits: Vec<Edit>,
+    /// Every answer but a plain `next`, for the log line.
+    pub opinions: Vec<Opinion>,
+}
+
+impl Outcome {
+    /// Nobody objected, nobody was even asked.
+    pub const NEXT: Outcome = Outcome { verdict: Verdict::NEXT, edits: Vec::new(), opinions: Vec::new() };
+}
+
+/// What one filter said at one stage.
+#[derive(Debug, Clone)]
+pub struct Opinion {
+    pub filter: Arc<str>,
+    pub stage: Stage,
+    /// As in the contract; `fault` where there was one.
+    pub action: &'static str,
+    /// Printable, at most 512 octets (a little more where escaped). Of a fault: its kind.
+    pub reason: Option<String>,
+    /// How long the filter took, waits included.
+    pub time: Duration,
+}
+
+/// How the body of a message has to be handled for this session's filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BodyMode {
+    /// Nobody wants to see the whole message: it flows through.
+    Stream,
+    /// Somebody does, and nobody may change it: it flows through, a copy is spooled, and the final dot waits.
+    Spooled,
+    /// Somebody may change envelope or content when all is here: nothing goes out before that.
+    Hold,
+}

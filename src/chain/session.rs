@@ -1,0 +1,146 @@
+//! What one session has of the chain. Nothing until the first stage that a filter wants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::consult;
+use super::link::{IN_TRANSACTION, Link};
+use super::load::{Chain, ListenerChain};
+use super::outcome::{BodyMode, Call, Context, Outcome};
+use crate::filter::{Program, StageSet, Work};
+use crate::mail::Stage;
+
+/// One session's filters.
+#[derive(Debug)]
+pub struct SessionChain {
+    /// None: no filter runs on this listener.
+    chain: Option<Arc<ListenerChain>>,
+    state: Option<Box<State>>,
+}
+
+/// What there is once a filter was asked.
+#[derive(Debug)]
+pub(super) struct State {
+    pub links: Vec<Link>,
+    /// At home between two stages.
+    pub work: Option<Box<Work>>,
+    /// The stages somebody still wants.
+    pub live: StageSet,
+    pub in_transaction: bool,
+    /// By all filters in the transaction at hand.
+    pub spent: Duration,
+}
+
+/// What one filter has cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage<'a> {
+    pub filter: &'a Arc<str>,
+    pub calls: u32,
+    /// Waits included.
+    pub time: Duration,
+}
+
+impl SessionChain {
+    /// Nearly free: no instance is made, nothing allocated.
+    #[must_use]
+    #[allow(clippy::needless_pass_by_value, reason = "a session owns its chain; the listener's part is all it keeps")]
+    pub fn new(chain: Arc<Chain>, listener: &str) -> SessionChain {
+        let chain = chain.listener(listener).filter(|chain| !chain.programs.is_empty()).map(Arc::clone);
+        SessionChain { chain, state: None }
+    }
+
+    /// Whether any filter wants to be asked at `stage` now.
+    #[must_use]
+    pub fn wants(&self, stage: Stage) -> bool {
+        match (&self.chain, &self.state) {
+            (None, _) => false,
+            (Some(chain), None) => chain.stages.contains(stage),
+            (Some(_), Some(state)) => state.live.contains(stage),
+        }
+    }
+
+    /// How the body of the message at hand is to be handled. Ask when `DATA` was consulted: a filter that was
+    /// content by then does not count.
+    #[must_use]
+    pub fn body_mode(&self) -> BodyMode {
+        let Some(chain) = &self.chain else { return BodyMode::Stream };
+        let link = |place| self.state.as_ref().and_then(|state| state.links.get(place));
+        let wanting = chain.programs.iter().enumerate();
+        let wanting = wanting.filter(|(place, _)| link(*place).is_none_or(|link| link.wants(Stage::Message)));
+        ListenerChain::body_mode(wanting.map(|(_, program)| program))
+    }
+
+    /// Asks the filters in their order until one of them objects. Never fails: what a filter does wrong becomes
+    /// what its `on-fault` says.
+    pub async fn consult(&mut self, call: Call<'_>, ctx: &Context) -> Outcome {
+        let stage = call.stage();
+        if stage == Stage::Mail {
+            self.end_transaction();
+        }
+        if !self.wants(stage) {
+            if stage == Stage::Abort {
+                self.end_transaction();
+            }
+            return Outcome::NEXT;
+        }
+        let Some(chain) = self.chain.clone() else { return Outcome::NEXT };
+        let state = self.state.get_or_insert_with(|| Box::new(State::new(&chain, ctx)));
+        state.in_transaction |= IN_TRANSACTION.contains(stage);
+        // Boxed: a session that waits for its client shall not carry the room a guest call needs.
+        let outcome = Box::pin(consult::run(&chain, state, call, ctx)).await;
+        state.live = state.still_wanted(&chain.programs);
+        if stage == Stage::Abort {
+            self.end_transaction();
+        }
+        outcome
+    }
+
+    /// The transaction at hand is over: instances that live no longer than it are dropped. `Mail` and `Abort`
+    /// imply it; after the final reply it gives the memory back at once.
+    pub fn end_transaction(&mut self) {
+        let (Some(chain), Some(state)) = (&self.chain, &mut self.state) else { return };
+        if !std::mem::take(&mut state.in_transaction) {
+            return;
+        }
+        for (link, program) in state.links.iter_mut().zip(&chain.programs) {
+            link.reset(program.profile().config.lifetime);
+            link.calls = 0;
+            link.time = Duration::ZERO;
+        }
+        state.spent = Duration::ZERO;
+        state.live = state.still_wanted(&chain.programs);
+    }
+
+    /// What each filter cost in the transaction at hand (before one: in the session so far).
+    pub fn usage(&self) -> impl Iterator<Item = Usage<'_>> {
+        let programs = self.chain.iter().flat_map(|chain| &chain.programs);
+        let links = self.state.iter().flat_map(|state| &state.links);
+        programs.zip(links).map(|(program, link)| Usage {
+            filter: &program.profile().name,
+            calls: link.calls,
+            time: link.time,
+        })
+    }
+}
+
+impl State {
+    fn new(chain: &ListenerChain, ctx: &Context) -> State {
+        State {
+            links: chain.programs.iter().map(|_| Link::default()).collect(),
+            work: Some(Box::new(Work::new(Arc::clone(&ctx.session)))),
+            live: chain.stages,
+            in_transaction: false,
+            spent: Duration::ZERO,
+        }
+    }
+
+    fn still_wanted(&self, programs: &[Arc<Program>]) -> StageSet {
+        let mut live = StageSet::NONE;
+        for (link, program) in self.links.iter().zip(programs) {
+            for stage in program.stages().iter().filter(|stage| link.wants(*stage)) {
+                live = live.with(stage);
+            }
+        }
+        live
+    }
+}

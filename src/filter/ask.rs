@@ -1,0 +1,42 @@
+//! One question to one filter, with what it is about.
+
+use crate::mail::{AbortReason, AuthFacts, Hello, Recipient, Sender, Stage, TlsFacts};
+
+/// What a stage is about, where it is not on the desk ([`Work`](super::Work)) already.
+#[derive(Debug, Clone, Copy)]
+pub enum Ask<'a> {
+    Connect,
+    Helo(&'a Hello),
+    Tls(&'a TlsFacts),
+    Auth(&'a AuthFacts),
+    /// Unless `Work::sender` holds another.
+    Mail(&'a Sender),
+    /// Unless `Work::recipient` holds another.
+    Rcpt(&'a Recipient),
+    Data,
+    /// One chunk, at most [`CHUNK_BYTES_MAX`] of which are pushed at once.
+    Body(&'a [u8]),
+    Abort(AbortReason),
+    Quit,
+}
+
+/// Octets of a body chunk pushed into a guest.
+pub const CHUNK_BYTES_MAX: usize = 64 << 10;
+
+impl Ask<'_> {
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Ask::Connect => Stage::Connect,
+            Ask::Helo(_) => Stage::Helo,
+            Ask::Tls(_) => Stage::Tls,
+            Ask::Auth(_) => Stage::Auth,
+            Ask::Mail(_) => Stage::Mail,
+            Ask::Rcpt(_) => Stage::Rcpt,
+            Ask::Data => Stage::Data,
+            Ask::Body(_) => Stage::Body,
+            Ask::Abort(_) => Stage::Abort,
+            Ask::Quit => Stage::Quit,
+        }
+    }
+}

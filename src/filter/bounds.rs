@@ -1,0 +1,186 @@
+//! What one guest may use up: memory, processor time, wall clock. Kept in the store of its instance.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::{ResourceLimiter, UpdateDeadline};
+
+use super::ticker::TICK;
+use crate::mail::FaultKind;
+
+/// Ticks a call may run before it queues behind other long calls of its filter.
+const FREE_TICKS: u32 = 2;
+/// Most that one slice between two ticks can count, however late the tick came.
+const SLICE_MAX: Duration = Duration::from_millis(10);
+
+/// Bounds the linear memories and tables of one instance.
+#[derive(Debug)]
+pub(super) struct Memory {
+    used_bytes: usize,
+    bytes_max: usize,
+    table_elements_max: usize,
+    /// Growth was refused in the call at hand: a trap that follows is a matter of memory.
+    pub refused: bool,
+}
+
+impl Memory {
+    pub(super) fn new(bytes_max: usize, table_elements_max: usize) -> Memory {
+        Memory { used_bytes: 0, bytes_max, table_elements_max, refused: false }
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.used_bytes.saturating_sub(current).saturating_add(desired);
+        if total > self.bytes_max {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.used_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let fits = desired <= self.table_elements_max;
+        self.refused |= !fits;
+        Ok(fits)
+    }
+}
+
+/// Counts the time of the call at hand. Processor time is counted in ticks during which the guest really ran.
+#[derive(Debug)]
+pub(super) struct Meter {
+    cpu_max: Duration,
+    cpu_used: Duration,
+    ticks: u32,
+    started: Instant,
+    deadline: Instant,
+    /// Why the guest was stopped.
+    stopped: Option<FaultKind>,
+    slice: Arc<Slice>,
+    long_calls: Arc<Semaphore>,
+}
+
+/// Shared with the futures a long call waits in.
+#[derive(Debug, Default)]
+pub(super) struct Slice {
+    /// Processor time of this thread, in nanoseconds, when the guest last went on.
+    resumed_at: AtomicU64,
+    /// Held from the third tick to the end of the call.
+    permit: std::sync::Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Slice {
+    /// The guest goes on now, perhaps on another thread than before.
+    pub(super) fn resume(&self) {
+        self.resumed_at.store(thread_nanos(), Ordering::Relaxed);
+    }
+
+    fn set_permit(&self, permit: Option<OwnedSemaphorePermit>) {
+        *self.permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = permit;
+    }
+
+    fn has_permit(&self) -> bool {
+        self.permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
+    }
+}
+
+impl Meter {
+    /// `long_calls`: the permits of this filter for calls of more than two ticks.
+    pub(super) fn new(cpu_max: Duration, long_calls: Arc<Semaphore>) -> Meter {
+        let now = Instant::now();
+        Meter {
+            cpu_max,
+            cpu_used: Duration::ZERO,
+            ticks: 0,
+            started: now,
+            deadline: now,
+            stopped: None,
+            slice: Arc::default(),
+            long_calls,
+        }
+    }
+
+    /// A call begins.
+    pub(super) fn start(&mut self, now: Instant, deadline: Instant) {
+        self.cpu_used = Duration::ZERO;
+        self.ticks = 0;
+        self.started = now;
+        self.deadline = deadline;
+        self.stopped = None;
+    }
+
+    /// The call is over, however it ended.
+    pub(super) fn finish(&mut self) -> Option<FaultKind> {
+        if self.ticks >= FREE_TICKS {
+            self.slice.set_permit(None);
+        }
+        self.stopped.take()
+    }
+
+    pub(super) fn stop(&mut self, why: FaultKind) {
+        self.stopped = Some(why);
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// To be told when a host function has waited: see [`Slice::resume`].
+    pub(super) fn slice(&self) -> Arc<Slice> {
+        Arc::clone(&self.slice)
+    }
+
+    /// A tick fell while the guest ran: it yields, or it is stopped.
+    pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        self.ticks += 1;
+        self.cpu_used += if self.ticks == 1 {
+            self.started.elapsed().min(TICK)
+        } else {
+            let slice = thread_nanos().saturating_sub(self.slice.resumed_at.load(Ordering::Relaxed));
+            Duration::from_nanos(slice).min(SLICE_MAX)
+        };
+        let over = if self.cpu_used >= self.cpu_max {
+            Some(FaultKind::Cpu)
+        } else if Instant::now() >= self.deadline {
+            Some(FaultKind::Deadline)
+        } else {
+            None
+        };
+        if let Some(kind) = over {
+            self.stopped = Some(kind);
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        let slice = Arc::clone(&self.slice);
+        if self.ticks < FREE_TICKS || slice.has_permit() {
+            return Ok(UpdateDeadline::YieldCustom(1, Box::pin(pause(slice))));
+        }
+        let queue = Arc::clone(&self.long_calls);
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(queue_up(slice, queue, self.deadline))))
+    }
+}
+
+/// tokio's own yield, and not wasmtime's: only that one lets the worker look at its sockets in between.
+async fn pause(slice: Arc<Slice>) {
+    tokio::task::yield_now().await;
+    slice.resume();
+}
+
+/// Waits until fewer long calls of this filter run. Past the deadline it just returns: the next tick stops the guest.
+async fn queue_up(slice: Arc<Slice>, queue: Arc<Semaphore>, deadline: Instant) {
+    tokio::task::yield_now().await;
+    let permit = tokio::time::timeout_at(deadline.into(), queue.acquire_owned()).await;
+    slice.set_permit(permit.ok().and_then(Result::ok));
+    slice.resume();
+}
+
+/// Processor time of the calling thread.
+fn thread_nanos() -> u64 {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(0, |t| {
+        let seconds = u64::try_from(t.tv_sec()).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(t.tv_nsec()).unwrap_or(0))
+    })
+}

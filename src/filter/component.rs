@@ -1,0 +1,159 @@
+//! From a file to a component that may be instantiated: read, looked at, compiled, its imports held against
+//! the operator's grants. Every refusal says what is wrong and what to do about it.
+
+use std::fs;
+use std::io::Read;
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use super::cache::Cache;
+use super::error::LoadError;
+use super::guest::Guest;
+use super::imports::{self, CAPABILITIES, PACKAGE, VERSION};
+use super::wasi;
+use crate::config;
+
+/// Octets of a component (StarlingMonkey has 12 MB, CPython 18).
+pub(super) const COMPONENT_BYTES_MAX: u64 = 128 << 20;
+
+/// What a component asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Needs {
+    /// It imports WASI.
+    pub wasi: bool,
+    /// It imports something it could wait in without being interrupted by a tick.
+    pub waits: bool,
+    /// It imports `edit`, `headers`.
+    pub edit: bool,
+    pub headers: bool,
+}
+
+/// Reads the file.
+pub(super) fn read(filter: &config::Filter) -> Result<Vec<u8>, LoadError> {
+    let fail = |error| LoadError::Read { filter: filter.name.clone(), path: filter.path.clone(), error };
+    let file = fs::File::open(&filter.path).map_err(fail)?;
+    let mut octets = Vec::new();
+    file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut octets).map_err(fail)?;
+    if octets.len() as u64 > COMPONENT_BYTES_MAX {
+        return Err(refused(filter, format!("larger than {} MiB", COMPONENT_BYTES_MAX >> 20)));
+    }
+    Ok(octets)
+}
+
+pub(super) fn refused(filter: &config::Filter, what: String) -> LoadError {
+    LoadError::Refused { filter: filter.name.clone(), path: filter.path.clone(), what }
+}
+
+/// Compiles, or finds it compiled in the cache.
+pub(super) fn compile(
+    filter: &config::Filter,
+    engine: &Engine,
+    cache: Option<&Cache>,
+    wasm: &[u8],
+) -> Result<Component, LoadError> {
+    preamble(wasm).map_err(|what| refused(filter, what))?;
+    let compiled = match cache {
+        Some(cache) => cache.component(engine, wasm),
+        None => Component::from_binary(engine, wasm),
+    };
+    compiled.map_err(|e| refused(filter, format!("does not compile (is the file complete?): {e:#}")))
+}
+
+/// The first eight octets tell a component from everything else.
+fn preamble(wasm: &[u8]) -> Result<(), String> {
+    match wasm {
+        [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Err("is a core Wasm module and no component: build it for \
+             wasm32-wasip2, or make a component of it with `wasm-tools component new`"
+            .into()),
+        [b'\0', b'a', b's', b'm', ..] => Err("is a Wasm component of another binary version".into()),
+        [] => Err("is empty".into()),
+        _ => Err("is no Wasm component (it does not begin with \\0asm)".into()),
+    }
+}
+
+/// Checks every import against the grants, and links.
+pub(super) fn link(filter: &config::Filter, component: &Component) -> Result<(InstancePre<Guest>, Needs), LoadError> {
+    let engine = component.engine();
+    let mut needs = Needs::default();
+    for (name, _) in component.component_type().imports(engine) {
+        check_import(filter, name, &mut needs).map_err(|what| refused(filter, what))?;
+    }
+    let mut linker = Linker::new(engine);
+    let linked = imports::link(&mut linker, &filter.grants)
+        .and_then(|()| if needs.wasi { wasi::link(&mut linker) } else { Ok(()) })
+        .and_then(|()| linker.instantiate_pre(component));
+    let pre = linked.map_err(|e| refused(filter, format!("does not fit this gateway's interfaces: {e:#}")))?;
+    check_exports(component).map_err(|what| refused(filter, what))?;
+    Ok((pre, needs))
+}
+
+fn check_import(filter: &config::Filter, name: &str, needs: &mut Needs) -> Result<(), String> {
+    if name.starts_with("wasi:") {
+        needs.wasi = true;
+        needs.waits |= name.starts_with("wasi:io/poll") || name.starts_with("wasi:clocks/");
+        return check_wasi(filter, name);
+    }
+    let Some(interface) = ours(name)? else {
+        return Err(format!("imports {name}, which this gateway does not have"));
+    };
+    let Some(capability) = CAPABILITIES.iter().find(|c| c.name == interface) else {
+        return Err(format!("imports {name}, which is no interface of {PACKAGE}@{VERSION}"));
+    };
+    if !capability.is_granted(&filter.grants) {
+        return Err(format!(
+            "imports `{interface}`, which is not granted: write `grants = {}` for filter \"{}\", or take the import \
+             out of the filter",
+            capability.grant, filter.name
+        ));
+    }
+    needs.edit |= interface == "edit";
+    needs.headers |= interface == "headers";
+    Ok(())
+}
+
+fn check_wasi(filter: &config::Filter, name: &str) -> Result<(), String> {
+    if !wasi::PACKAGES.iter().any(|package| name.starts_with(package)) {
+        return Err(format!("imports {name}: filters get no network and nothing else from WASI but an empty world"));
+    }
+    for (package, granted, grant) in
+        [("wasi:clocks/", filter.grants.clock, "clock"), ("wasi:random/random", filter.grants.random, "random")]
+    {
+        if name.starts_with(package) && !granted {
+            return Err(format!(
+                "imports {name}, which is not granted: write `grants = {{ {grant} = true }}` for filter \"{}\"",
+                filter.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The interface of one of our own names; `None` for foreign ones.
+fn ours(name: &str) -> Result<Option<&str>, String> {
+    let Some(rest) = name.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')) else { return Ok(None) };
+    let (interface, version) = rest.split_once('@').unwrap_or((rest, "no version"));
+    if version != VERSION {
+        return Err(format!(
+            "was built for {PACKAGE} {version}, and this gateway speaks {VERSION}: build it again with this gateway's \
+             filters/wit"
+        ));
+    }
+    Ok(Some(interface))
+}
+
+/// Some stage must be exported, and nothing of another version.
+fn check_exports(component: &Component) -> Result<(), String> {
+    let mut stages = 0;
+    for (name, _) in component.component_type().exports(component.engine()) {
+        stages += usize::from(ours(name)?.is_some_and(|interface| interface.starts_with("on-")));
+    }
+    if stages == 0 {
+        return Err(format!(
+            "exports none of the stages of {PACKAGE}@{VERSION} (on-connect, on-helo, … on-message): nothing would \
+             ever be asked of it"
+        ));
+    }
+    Ok(())
+}

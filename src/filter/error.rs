@@ -1,0 +1,18 @@
+//! Why a filter could not be loaded: always what is wrong, and what would put it right.
+
+use std::path::PathBuf;
+
+use super::pool::PoolTooLarge;
+
+/// A filter, or the engine for all of them, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Pool(#[from] PoolTooLarge),
+    #[error("the Wasm engine does not start: {0}")]
+    Engine(String),
+    #[error("filter \"{filter}\": cannot read {}: {error}", path.display())]
+    Read { filter: String, path: PathBuf, error: std::io::Error },
+    #[error("filter \"{filter}\": {}: {what}", path.display())]
+    Refused { filter: String, path: PathBuf, what: String },
+}

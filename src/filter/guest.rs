@@ -1,0 +1,45 @@
+//! What stands in the store of one instance: all that the guest's imports can reach.
+
+use std::sync::Arc;
+
+use wasmtime::Result;
+
+use super::bounds::{Memory, Meter};
+use super::profile::Profile;
+use super::wasi::Wasi;
+use super::work::Work;
+
+/// The host's side of one instance.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub profile: Arc<Profile>,
+    pub memory: Memory,
+    pub meter: Meter,
+    /// Only for components that import WASI.
+    pub wasi: Option<Box<Wasi>>,
+    work: Option<Box<Work>>,
+}
+
+impl Guest {
+    pub(super) fn new(profile: Arc<Profile>, memory: Memory, meter: Meter, wasi: Option<Box<Wasi>>) -> Guest {
+        Guest { profile, memory, meter, wasi, work: None }
+    }
+
+    /// Puts the mail at hand on the guest's desk.
+    pub(super) fn give(&mut self, work: Box<Work>) {
+        self.work = Some(work);
+    }
+
+    /// Takes it back.
+    pub(super) fn take(&mut self) -> Option<Box<Work>> {
+        self.work.take()
+    }
+
+    /// The mail at hand.
+    ///
+    /// # Errors
+    /// There is none: the guest is not in a call. (The canonical ABI leaves no such moment.)
+    pub(super) fn work(&mut self) -> Result<&mut Work> {
+        self.work.as_deref_mut().ok_or_else(|| wasmtime::format_err!("no call is under way"))
+    }
+}

@@ -1,0 +1,77 @@
+//! The capabilities: one file an interface, each the host's side of `filters/wit/filter.wit`.
+//!
+//! A linker holds only what the operator granted, so a function here never asks whether the filter may call
+//! it; it asks whether the stage and the arguments are right.
+
+mod envelope;
+mod session;
+mod store;
+mod world;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use super::bindings::wasmilter::filter as wit;
+use super::guest::Guest;
+use crate::config::Grants;
+
+/// The package and version this host speaks.
+pub(super) const PACKAGE: &str = "wasmilter:filter";
+pub(super) const VERSION: &str = "0.1.0-draft";
+
+/// One interface a filter may import.
+#[derive(Debug)]
+pub(super) struct Capability {
+    pub name: &'static str,
+    /// What the operator would have to write for it.
+    pub grant: &'static str,
+    granted: fn(&Grants) -> bool,
+    link: fn(&mut Linker<Guest>) -> wasmtime::Result<()>,
+}
+
+impl Capability {
+    pub(super) fn is_granted(&self, grants: &Grants) -> bool {
+        (self.granted)(grants)
+    }
+}
+
+macro_rules! capability {
+    ($name:literal, $interface:ident, $grant:literal, $granted:expr) => {
+        Capability {
+            name: $name,
+            grant: $grant,
+            granted: $granted,
+            link: |linker| wit::$interface::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest),
+        }
+    };
+}
+
+/// All of them.
+pub(super) static CAPABILITIES: [Capability; 11] = [
+    capability!("types", types, "{}", |_| true),
+    capability!("session", session, "{ session = true }", |g| g.session),
+    capability!("envelope", envelope, "{ envelope = true }", |g| g.envelope),
+    capability!("log", log, "{ log = true }", |g| g.log),
+    capability!("config", config, "{ config = true }", |g| g.config),
+    capability!("clock", clock, "{ clock = true }", |g| g.clock),
+    capability!("random", random, "{ random = true }", |g| g.random),
+    capability!("metrics", metrics, "{ metrics = true }", |g| g.metrics),
+    capability!("counters", counters, "{ counters = true }", |g| g.counters),
+    capability!("tables", tables, "{ tables = [\"NAME\"] }", |g| !g.tables.is_empty()),
+    capability!("kv", kv, "{ kv = { quota = \"16 MiB\" } }", |g| g.kv.is_some()),
+];
+
+/// Whether any edit at all is granted.
+fn may_edit(grants: &Grants) -> bool {
+    let edit = &grants.edit;
+    !edit.headers.is_empty() || edit.body || edit.sender || edit.recipients
+}
+
+/// Fills a linker with what is granted.
+///
+/// # Errors
+/// None in practice: two of our own interfaces would have to have the same name.
+pub(super) fn link(linker: &mut Linker<Guest>, grants: &Grants) -> wasmtime::Result<()> {
+    CAPABILITIES.iter().filter(|c| c.is_granted(grants)).try_for_each(|c| (c.link)(linker))
+}
+
+impl wit::types::Host for Guest {}

@@ -1,0 +1,304 @@
+//! One instance of one filter: made, asked, and thrown away after its first fault.
+//!
+//! Every call runs on a fiber that yields at each tick, under the bounds of [`bounds`](super::bounds). What a
+//! guest does wrong comes back as a [`Fault`]; nothing else in the process notices.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::Instance as Component;
+use wasmtime::{Store, Trap};
+
+use super::answer::{self, Answer, excerpt_of};
+use super::ask::Ask;
+use super::bindings::exports::wasmilter::filter as wit;
+use super::bindings::wasmilter::filter::types as words;
+use super::bounds::{Memory, Meter};
+use super::convert;
+use super::engine::TABLE_ELEMENTS_MAX;
+use super::guest::Guest;
+use super::program::Program;
+use super::wasi::Wasi;
+use super::work::Work;
+use crate::mail::{AbortReason, Fault, FaultKind, Stage};
+
+/// Octets of a fault's detail, with the guest's backtrace.
+const DETAIL_BYTES_MAX: usize = 4_096;
+
+/// A live guest.
+pub struct Instance {
+    store: Store<Guest>,
+    component: Component,
+    hooks: Hooks,
+    calls: u32,
+    /// Given back to the pool and to the filter when the store is gone.
+    _slots: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+/// The functions of the stages asked so far.
+#[derive(Default)]
+struct Hooks {
+    connect: Option<wit::on_connect::Guest>,
+    helo: Option<wit::on_helo::Guest>,
+    tls: Option<wit::on_tls::Guest>,
+    auth: Option<wit::on_auth::Guest>,
+    mail: Option<wit::on_mail::Guest>,
+    rcpt: Option<wit::on_rcpt::Guest>,
+    data: Option<wit::on_data::Guest>,
+    body: Option<wit::on_body::Guest>,
+    abort: Option<wit::on_abort::Guest>,
+    quit: Option<wit::on_quit::Guest>,
+}
+
+/// What went wrong, before it is known where: the kind, and a text for the operator.
+type Trouble = (FaultKind, String);
+
+/// Finds the function of a stage once for each instance.
+macro_rules! hook {
+    ($self:ident, $program:ident, $stage:ident) => {{
+        if $self.hooks.$stage.is_none() {
+            let indices = $program.exports.$stage.as_ref();
+            let indices = indices.ok_or_else(|| wasmtime::format_err!("the stage is not exported"))?;
+            $self.hooks.$stage = Some(indices.load(&mut $self.store, &$self.component)?);
+        }
+        $self.hooks.$stage.as_ref().ok_or_else(|| wasmtime::format_err!("the stage is not exported"))?
+    }};
+}
+
+impl Instance {
+    /// Makes an instance and runs its `init`. Waits for a slot of the pool, at most until `deadline`. `work` is
+    /// on the desk meanwhile, and comes back.
+    ///
+    /// # Errors
+    /// The fault that kept the instance from being made, at `stage`.
+    pub async fn new(
+        program: &Program,
+        stage: Stage,
+        work: &mut Option<Box<Work>>,
+        deadline: Instant,
+    ) -> Result<Instance, Fault> {
+        let fault = |(kind, detail)| program.fault(stage, kind, detail);
+        let own = permit(&program.instances, 1, deadline).await.map_err(fault)?;
+        let slots = permit(program.host.slots(), program.weight, deadline).await.map_err(fault)?;
+        let mut store = program.store();
+        begin(&mut store, work, Instant::now(), deadline);
+        let beating = program.host.ticker().call();
+        let made = bounded(program, deadline, start(program, &mut store)).await;
+        drop(beating);
+        *work = store.data_mut().take();
+        let stopped = store.data_mut().meter.finish();
+        match made {
+            Ok(component) => {
+                Ok(Instance { store, component, hooks: Hooks::default(), calls: 0, _slots: slots, _own: own })
+            }
+            Err(error) => {
+                let (_, detail) = classify(&error, stopped, store.data().memory.refused);
+                Err(fault((FaultKind::Instantiate, detail)))
+            }
+        }
+    }
+
+    /// Calls since it was made.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Asks, with the program it was made from. `work` is on the desk meanwhile, and comes back. After a fault the instance is good for nothing.
+    ///
+    /// # Errors
+    /// The guest's fault.
+    pub async fn ask(
+        &mut self,
+        program: &Program,
+        ask: Ask<'_>,
+        work: &mut Option<Box<Work>>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Answer, Fault> {
+        let stage = ask.stage();
+        self.calls = self.calls.saturating_add(1);
+        begin(&mut self.store, work, now, deadline);
+        let beating = program.host.ticker().call();
+        let asked = if program.needs.waits {
+            bounded(program, deadline, self.call(program, ask)).await
+        } else {
+            self.call(program, ask).await
+        };
+        drop(beating);
+        *work = self.store.data_mut().take();
+        let stopped = self.store.data_mut().meter.finish();
+        match asked {
+            Ok(None) => Ok(Answer::NEXT),
+            Ok(Some(verdict)) => answer::check(verdict, stage, program.profile.config.grants.discard)
+                .map_err(|what| program.fault(stage, FaultKind::BadAnswer, what)),
+            Err(error) => {
+                let (kind, detail) = classify(&error, stopped, self.store.data().memory.refused);
+                Err(program.fault(stage, kind, detail))
+            }
+        }
+    }
+
+    async fn call(&mut self, program: &Program, ask: Ask<'_>) -> wasmtime::Result<Option<words::Verdict>> {
+        let answer = match ask {
+            Ask::Connect => {
+                let peer = self.store.data_mut().work()?.session.peer;
+                let address = peer.ip().to_canonical().to_string();
+                let peer = words::EndpointParam { address: &address, port: peer.port() };
+                hook!(self, program, connect).call_connect(&mut self.store, peer).await?
+            }
+            Ask::Helo(hello) => {
+                hook!(self, program, helo).call_helo(&mut self.store, &hello.name, hello.extended).await?
+            }
+            Ask::Tls(tls) => {
+                let info = words::TlsInfoParam {
+                    version: tls.version,
+                    cipher: &tls.cipher,
+                    sni: tls.sni.as_deref(),
+                    client_subject: tls.client_subject.as_deref(),
+                };
+                hook!(self, program, tls).call_tls(&mut self.store, info).await?
+            }
+            Ask::Auth(auth) => {
+                let info = words::AuthInfoParam { mechanism: auth.mechanism, identity: &auth.identity };
+                hook!(self, program, auth).call_auth(&mut self.store, info).await?
+            }
+            Ask::Mail(sender) => {
+                let changed = self.store.data_mut().work()?.sender.clone();
+                let sender = changed.as_ref().unwrap_or(sender);
+                let params = convert::params_out(&sender.params);
+                let path = words::PathParam { address: sender.path.as_str(), params: &params };
+                hook!(self, program, mail).call_mail(&mut self.store, path).await?
+            }
+            Ask::Rcpt(recipient) => {
+                let changed = self.store.data_mut().work()?.recipient.clone();
+                let recipient = changed.as_ref().unwrap_or(recipient);
+                let params = convert::params_out(&recipient.params);
+                let path = words::PathParam { address: recipient.path.as_str(), params: &params };
+                hook!(self, program, rcpt).call_rcpt(&mut self.store, path).await?
+            }
+            Ask::Data => hook!(self, program, data).call_data(&mut self.store).await?,
+            Ask::Body(chunk) => hook!(self, program, body).call_body(&mut self.store, chunk).await?,
+            Ask::Abort(reason) => {
+                hook!(self, program, abort).call_abort(&mut self.store, abort_reason(reason)).await?;
+                return Ok(None);
+            }
+            Ask::Quit => {
+                hook!(self, program, quit).call_quit(&mut self.store).await?;
+                return Ok(None);
+            }
+        };
+        Ok(Some(answer))
+    }
+}
+
+impl Program {
+    /// A store with every bound set.
+    fn store(&self) -> Store<Guest> {
+        let bounds = &self.profile.config.bounds;
+        let memory = Memory::new(bounds.memory_bytes, TABLE_ELEMENTS_MAX);
+        let meter = Meter::new(bounds.cpu_per_call, Arc::clone(&self.long_calls));
+        let wasi = self.needs.wasi.then(|| Box::new(Wasi::new(&self.profile)));
+        let guest = Guest::new(Arc::clone(&self.profile), memory, meter, wasi);
+        let mut store = Store::new(self.host.engine(), guest);
+        store.limiter(|guest| &mut guest.memory);
+        store.set_hostcall_fuel(bounds.hostcall_bytes);
+        store.epoch_deadline_callback(|mut store| store.data_mut().meter.tick());
+        store
+    }
+
+    /// A fault of this filter.
+    #[must_use]
+    pub fn fault(&self, stage: Stage, kind: FaultKind, detail: String) -> Fault {
+        Fault { filter: Arc::clone(&self.profile.name), stage, kind, detail }
+    }
+}
+
+/// Instantiates and runs `init`.
+async fn start(program: &Program, store: &mut Store<Guest>) -> wasmtime::Result<Component> {
+    let component = program.pre.instantiate_async(&mut *store).await?;
+    if let Some(lifecycle) = &program.exports.lifecycle {
+        let lifecycle = lifecycle.load(&mut *store, &component)?;
+        if let Err(why) = lifecycle.call_init(&mut *store).await? {
+            wasmtime::bail!("init: {}", excerpt_of(&why, DETAIL_BYTES_MAX));
+        }
+    }
+    Ok(component)
+}
+
+/// A call begins: the work on the desk, the meter at zero, a tick ahead.
+fn begin(store: &mut Store<Guest>, work: &mut Option<Box<Work>>, now: Instant, deadline: Instant) {
+    store.set_epoch_deadline(1);
+    let guest = store.data_mut();
+    guest.memory.refused = false;
+    guest.meter.start(now, deadline);
+    if let Some(work) = work.take() {
+        guest.give(work);
+    }
+}
+
+/// Ticks do not reach a guest that sleeps in the host: those that could have this around them.
+async fn bounded<T>(
+    program: &Program,
+    deadline: Instant,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    if !program.needs.waits {
+        return call.await;
+    }
+    tokio::time::timeout_at(deadline.into(), call).await.unwrap_or_else(|_| Err(wasmtime::Error::new(Late)))
+}
+
+/// The deadline passed while the guest slept in a host function.
+#[derive(Debug, thiserror::Error)]
+#[error("still waiting at the deadline")]
+struct Late;
+
+async fn permit(of: &Arc<Semaphore>, number: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, Trouble> {
+    if let Ok(permit) = Arc::clone(of).try_acquire_many_owned(number) {
+        return Ok(permit);
+    }
+    let waiting = Arc::clone(of).acquire_many_owned(number);
+    match tokio::time::timeout_at(deadline.into(), waiting).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err((FaultKind::Instantiate, "no free instance until the deadline".into())),
+    }
+}
+
+fn classify(error: &wasmtime::Error, stopped: Option<FaultKind>, memory_refused: bool) -> Trouble {
+    let kind = if let Some(kind) = stopped {
+        kind
+    } else if error.is::<Late>() {
+        FaultKind::Deadline
+    } else {
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::StackOverflow) => FaultKind::StackOverflow,
+            Some(Trap::Interrupt) => FaultKind::Cpu,
+            _ if memory_refused => FaultKind::Memory,
+            _ if error.root_cause().to_string().contains("fuel allocated for hostcalls") => FaultKind::BadAnswer,
+            _ => FaultKind::Trap,
+        }
+    };
+    let text = format!("{error:?}");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    (kind, excerpt_of(&lines.join(" | "), DETAIL_BYTES_MAX))
+}
+
+fn abort_reason(reason: AbortReason) -> words::AbortReason {
+    match reason {
+        AbortReason::Reset => words::AbortReason::Reset,
+        AbortReason::ClientGone => words::AbortReason::ClientGone,
+        AbortReason::Timeout => words::AbortReason::Timeout,
+        AbortReason::Refused => words::AbortReason::Refused,
+        AbortReason::UpstreamFailed => words::AbortReason::UpstreamFailed,
+        AbortReason::Shutdown => words::AbortReason::Shutdown,
+    }
+}

@@ -1,0 +1,54 @@
+//! What the host knows about one filter beside its code: the operator's words, and what outlives its instances.
+
+use std::sync::Arc;
+
+use super::log::LogBudget;
+use super::metrics::Series;
+use crate::config;
+use crate::state::counters::Counters;
+use crate::state::kv::Kv;
+use crate::state::tables::Table;
+
+/// Shared by all instances of a filter.
+#[derive(Debug)]
+pub struct Profile {
+    pub name: Arc<str>,
+    pub config: config::Filter,
+    /// Those the filter was granted.
+    pub tables: Vec<Arc<Table>>,
+    pub memory: Arc<Memory>,
+}
+
+/// What a filter remembers as a whole. Kept under the filter's name over a reload.
+#[derive(Debug)]
+pub struct Memory {
+    pub counters: Counters,
+    pub kv: Kv,
+    pub log: LogBudget,
+    pub metrics: Series,
+}
+
+impl Memory {
+    /// Nothing remembered yet.
+    #[must_use]
+    pub fn new(filter: &config::Filter) -> Memory {
+        let (quota, value) = kv_bounds(filter);
+        Memory {
+            counters: Counters::default(),
+            kv: Kv::new(quota, value),
+            log: LogBudget::new(filter.bounds.log_lines_per_second),
+            metrics: Series::new(&filter.name),
+        }
+    }
+
+    /// The bounds of a newer configuration.
+    pub fn adopt(&self, filter: &config::Filter) {
+        let (quota, value) = kv_bounds(filter);
+        self.kv.set_bounds(quota, value);
+        self.log.set_rate(filter.bounds.log_lines_per_second);
+    }
+}
+
+fn kv_bounds(filter: &config::Filter) -> (usize, usize) {
+    filter.grants.kv.as_ref().map_or((0, 0), |kv| (kv.quota_bytes, kv.value_bytes_max))
+}

@@ -1,0 +1,167 @@
+//! One loaded filter: compiled, linked, tried once. Instances are made from it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, InstancePre};
+
+use super::cache::{Cache, hex};
+use super::component::{self, Needs};
+use super::engine::{Host, TABLES_PER_SLOT};
+use super::error::LoadError;
+use super::guest::Guest;
+use super::instance::Instance;
+use super::profile::Profile;
+use super::stages::{Exports, StageSet};
+use crate::config::Lifetime;
+
+/// Calls after which a shared instance makes room for a fresh one.
+pub(super) const SHARED_CALLS_MAX: u32 = 10_000;
+/// Idle instances of a shared filter.
+const SHARED_IDLE_MAX: usize = 64;
+/// Octets of a component from which a fresh instance for each session is probably not what is wanted.
+const INTERPRETER_BYTES: usize = 900 << 10;
+
+/// A filter ready to be asked.
+pub struct Program {
+    pub(super) host: Arc<Host>,
+    pub(super) profile: Arc<Profile>,
+    pub(super) pre: InstancePre<Guest>,
+    pub(super) exports: Exports,
+    pub(super) needs: Needs,
+    /// Slots of the pool an instance takes.
+    pub(super) weight: u32,
+    /// One for each instance the operator allows.
+    pub(super) instances: Arc<Semaphore>,
+    /// For calls of more than two ticks.
+    pub(super) long_calls: Arc<Semaphore>,
+    stages: StageSet,
+    component: Component,
+    digest: String,
+    idle: Mutex<Vec<Instance>>,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("name", &self.profile.name)
+            .field("stages", &self.stages)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    /// Reads, compiles, links, and makes one instance to see that it can be made. Blocks, for seconds when a
+    /// large component is compiled. `known` is a filter whose compiled code may be used again.
+    ///
+    /// # Errors
+    /// What is wrong with the file, the grants, or the filter's own `init`.
+    pub fn load(
+        host: &Arc<Host>,
+        profile: Arc<Profile>,
+        cache_dir: Option<&Path>,
+        known: Option<&Program>,
+    ) -> Result<Arc<Program>, LoadError> {
+        let filter = &profile.config;
+        let wasm = component::read(filter)?;
+        let digest = hex(digest(&SHA256, &wasm).as_ref());
+        let known = known.filter(|known| known.digest == digest && Arc::ptr_eq(&known.host, host));
+        let component = match known {
+            Some(known) => known.component.clone(),
+            None => component::compile(filter, host.engine(), open_cache(cache_dir).as_ref(), &wasm)?,
+        };
+        let (pre, needs) = component::link(filter, &component)?;
+        if wasm.len() > INTERPRETER_BYTES && filter.lifetime != Lifetime::Shared {
+            tracing::warn!(
+                filter = %profile.name,
+                octets = wasm.len(),
+                "a component of this size is slow to instantiate: consider lifetime = \"shared\""
+            );
+        }
+        let weight = weight(&component, host).map_err(|what| component::refused(filter, what))?;
+        let exports = Exports::find(&pre);
+        let long_calls = std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1));
+        let instances =
+            usize::try_from(filter.bounds.instances.max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let program = Arc::new(Program {
+            host: Arc::clone(host),
+            stages: exports.stages(),
+            pre,
+            exports,
+            needs,
+            weight,
+            instances: Arc::new(Semaphore::new(instances)),
+            long_calls: Arc::new(Semaphore::new(long_calls)),
+            component,
+            digest,
+            idle: Mutex::default(),
+            profile,
+        });
+        super::trial::run(&program).map_err(|what| component::refused(&program.profile.config, what))?;
+        Ok(program)
+    }
+
+    #[must_use]
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.profile
+    }
+
+    /// The stages it exports.
+    #[must_use]
+    pub fn stages(&self) -> StageSet {
+        self.stages
+    }
+
+    /// Whether it could edit: it imports `edit`, which it then was granted.
+    #[must_use]
+    pub fn may_edit(&self) -> bool {
+        self.needs.edit
+    }
+
+    /// Whether it reads the header block through the `headers` capability.
+    #[must_use]
+    pub fn reads_headers(&self) -> bool {
+        self.needs.headers
+    }
+
+    /// Of the component, lower-case hexadecimal SHA-256.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// An idle instance of a shared filter.
+    #[must_use]
+    pub fn take_idle(&self) -> Option<Instance> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// Back to the others, unless there are enough or it is worn out.
+    pub fn put_idle(&self, instance: Instance) {
+        if instance.calls() >= SHARED_CALLS_MAX {
+            return;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < SHARED_IDLE_MAX {
+            idle.push(instance);
+        }
+    }
+}
+
+fn open_cache(directory: Option<&Path>) -> Option<Cache> {
+    Cache::open(directory?).inspect_err(|why| tracing::warn!(why, "compiled filters are not kept")).ok()
+}
+
+/// Slots of linear memory (and a proportional share of tables) of one instance.
+fn weight(component: &Component, host: &Host) -> Result<u32, String> {
+    let needed = component
+        .resources_required()
+        .ok_or("imports core modules, so that nobody can tell how much memory it takes")?;
+    let weight = needed.num_memories.max(needed.num_tables.div_ceil(TABLES_PER_SLOT)).max(1);
+    if weight > host.slots_total() {
+        return Err(format!("one instance takes {weight} slots, and `engine.instances` is {}", host.slots_total()));
+    }
+    Ok(weight)
+}
