@@ -168,6 +168,8 @@ pub const UPSTREAM_AWAY: Reply =
 pub const UPSTREAM_LOST: Reply = say(451, (4, 4, 2), "Lost the mail server behind this gateway, try again later");
 pub const UPSTREAM_TIMEOUT: Reply =
     say(451, (4, 4, 2), "The mail server behind this gateway takes too long, try again later");
+pub const UPSTREAM_NOT_READY: Reply =
+    say(451, (4, 3, 2), "The mail server behind this gateway takes no mail for now, try again later");
 pub const UPSTREAM_MISCONFIGURED: Reply =
     say(451, (4, 3, 5), "This gateway and its mail server do not work together for now, try again later");
 pub const UPSTREAM_NONSENSE: Reply =
