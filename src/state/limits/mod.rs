@@ -151,13 +151,14 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// Whether a login may be tried. To be asked before the password is looked at, and **again after it was found
     /// good**: of many attempts side by side, those that end after the limit was reached must learn nothing.
-    /// Counts nothing.
+    /// Without an account (it is not known yet), only the address is judged. Counts nothing.
     ///
     /// # Errors
     /// `auth-failures-per-address`, `auth-failures-per-account-and-address`.
-    pub fn auth_allowed(&self, ip: IpAddr, account: &str) -> Result<(), Refused> {
+    pub fn auth_allowed(&self, ip: IpAddr, account: Option<&str>) -> Result<(), Refused> {
         let quotas = self.quotas.load();
         self.look(quotas.auth_failures_per_address.as_ref(), address_key(ip))?;
+        let Some(account) = account else { return Ok(()) };
         self.look(quotas.auth_failures_per_account_and_address.as_ref(), self.pair_key(ip, account))
     }
 

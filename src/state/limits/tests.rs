@@ -143,29 +143,30 @@ fn an_attacker_elsewhere_locks_nobody_out() {
     let (limits, clock) = limits(&rates);
     let (attacker, owner) = (ip("203.0.113.9"), ip("192.0.2.1"));
     for _ in 0..5 {
-        limits.auth_allowed(attacker, "anna").unwrap();
+        limits.auth_allowed(attacker, Some("anna")).unwrap();
         limits.auth_failed(attacker, "anna").unwrap();
     }
-    let refused = limits.auth_allowed(attacker, "anna").unwrap_err();
+    let refused = limits.auth_allowed(attacker, Some("anna")).unwrap_err();
     assert_eq!(refused.which, "auth-failures-per-account-and-address");
     assert_eq!(refused.retry_after, Some(MINUTE));
-    limits.auth_allowed(owner, "anna").unwrap();
-    limits.auth_allowed(attacker, "otto").unwrap();
+    limits.auth_allowed(owner, Some("anna")).unwrap();
+    limits.auth_allowed(attacker, Some("otto")).unwrap();
     // Through other accounts, the address itself comes to its end.
     for account in 0..15 {
         limits.auth_failed(attacker, &format!("guess-{account}")).unwrap();
     }
-    assert_eq!(limits.auth_allowed(attacker, "otto").unwrap_err().which, "auth-failures-per-address");
-    limits.auth_allowed(owner, "anna").unwrap();
+    assert_eq!(limits.auth_allowed(attacker, Some("otto")).unwrap_err().which, "auth-failures-per-address");
+    assert!(limits.auth_allowed(attacker, None).is_err());
+    limits.auth_allowed(owner, Some("anna")).unwrap();
     clock.advance(MINUTE);
-    limits.auth_allowed(attacker, "anna").unwrap();
+    limits.auth_allowed(attacker, Some("anna")).unwrap();
 }
 
 #[test]
 fn looking_counts_nothing() {
     let (limits, _) = limits(&Rates { auth_failures_per_address: per_minute(1, 1), ..off() });
     for _ in 0..100 {
-        limits.auth_allowed(ip("192.0.2.1"), "anna").unwrap();
+        limits.auth_allowed(ip("192.0.2.1"), Some("anna")).unwrap();
     }
     assert_eq!(limits.tracked(), 0);
 }
@@ -175,12 +176,12 @@ fn attempts_side_by_side_learn_nothing_past_the_limit() {
     let (limits, _) = limits(&Rates { auth_failures_per_address: per_minute(1, 2), ..off() });
     let client = ip("192.0.2.1");
     for _ in 0..10 {
-        limits.auth_allowed(client, "anna").unwrap();
+        limits.auth_allowed(client, Some("anna")).unwrap();
     }
     // All ten were let in before the first verdict; two are told, the others only that there is a limit.
     let told = (0..9).filter(|_| limits.auth_failed(client, "anna").is_ok()).count();
     assert_eq!(told, 2);
-    assert!(limits.auth_allowed(client, "anna").is_err(), "and so does the one that had it right");
+    assert!(limits.auth_allowed(client, Some("anna")).is_err(), "and so does the one that had it right");
 }
 
 #[test]

@@ -1,0 +1,207 @@
+//! Known hashes of other programs, files that will not do, and the same work for everybody.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::hash::{Cost, NOBODY};
+use super::*;
+
+/// openssl passwd -6 -salt saltstring
+const OPENSSL_SHA512: &str =
+    "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
+/// openssl passwd -5 -salt saltstring
+const OPENSSL_SHA256: &str = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
+/// jBCrypt's test vector for "a".
+const BCRYPT_A: &str = "$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe";
+/// The reference implementation's test vector for "password", 256 KiB.
+const ARGON2ID: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+fn parse(text: &str) -> Result<PasswordFile, (usize, LineFault)> {
+    PasswordFile::parse(text.as_bytes())
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.as_bytes().to_vec())
+}
+
+#[test]
+fn hashes_of_other_programs_verify() {
+    for (stored, password) in [
+        (OPENSSL_SHA512.to_owned(), "Hello world!"),
+        (OPENSSL_SHA256.to_owned(), "Hello world!"),
+        (BCRYPT_A.to_owned(), "a"),
+        (BCRYPT_A.replace("$2a$", "$2y$"), "a"),
+        (BCRYPT_A.replace("$2a$", "$2b$"), "a"),
+        (ARGON2ID.to_owned(), "password"),
+        (format!("{{ARGON2ID}}{ARGON2ID}"), "password"),
+        (format!("{{blf-crypt}}{BCRYPT_A}"), "a"),
+        (format!("{{SHA512-CRYPT}}{OPENSSL_SHA512}"), "Hello world!"),
+        (format!("{{CRYPT}}{OPENSSL_SHA256}"), "Hello world!"),
+    ] {
+        let hash = StoredHash::parse(&stored).unwrap();
+        assert!(hash.verify(password.as_bytes()), "{stored}");
+        assert!(!hash.verify(b"Hello world?"), "{stored}");
+        assert!(!hash.verify(b""), "{stored}");
+    }
+}
+
+#[test]
+fn what_is_no_hash_is_refused_and_not_quoted() {
+    let fault = |text: &str| StoredHash::parse(text).unwrap_err();
+    for text in ["", "hunter2", "$1$abc$def", "$2x$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe"] {
+        assert_eq!(fault(text), HashFault::Unknown, "{text}");
+        assert!(!fault("hunter2").to_string().contains("hunter2"));
+    }
+    assert_eq!(fault("{PLAIN}hunter2"), HashFault::Scheme("PLAIN".to_owned()));
+    assert_eq!(fault("{SSHA}x\u{1b}[31m"), HashFault::Scheme("SSHA".to_owned()));
+    assert_eq!(fault(&format!("{{ARGON2ID}}{BCRYPT_A}")), HashFault::Contradiction("ARGON2ID".to_owned()));
+    for cut in [&OPENSSL_SHA512[..60], &BCRYPT_A[..40], &ARGON2ID[..50], "$6$rounds=10$ab$cd", "$2b$"] {
+        assert!(matches!(fault(cut), HashFault::Malformed(_)), "{cut}");
+    }
+    for costly in [
+        ARGON2ID.replace("m=256", "m=4000000"),
+        ARGON2ID.replace("t=2", "t=1000"),
+        BCRYPT_A.replace("$06$", "$31$"),
+        OPENSSL_SHA512.replace("$6$", "$6$rounds=999999999$"),
+    ] {
+        assert!(matches!(fault(&costly), HashFault::TooCostly { .. }), "{costly}");
+    }
+}
+
+#[test]
+fn what_is_made_verifies_and_is_salted() {
+    for scheme in [Scheme::Argon2id, Scheme::Sha512Crypt] {
+        let (one, two) = (make(scheme, b"swordfish").unwrap(), make(scheme, b"swordfish").unwrap());
+        assert_ne!(one.reveal(), two.reveal());
+        assert!(one.verify(b"swordfish") && !one.verify(b"swordfisch"));
+    }
+    assert!(make(Scheme::Bcrypt, b"swordfish").unwrap().verify(b"swordfish"));
+    assert_eq!(make(Scheme::Bcrypt, &[b'x'; 73]).unwrap_err(), MakeFault::TooLongForBcrypt);
+    // glibc's crypt(3) keeps 16 characters of salt; more would be cut from what it compares with.
+    let hash = make(Scheme::Sha512Crypt, b"swordfish").unwrap();
+    assert_eq!(hash.reveal().split('$').nth(3).unwrap().len(), 16);
+}
+
+#[test]
+fn names_are_exact_and_the_file_may_be_dovecots() {
+    let file = parse(&format!(
+        "# people\r\n\nanna@example.org:{BCRYPT_A}\r\nAnna@example.org:{ARGON2ID}\nbülent:{{CRYPT}}{BCRYPT_A}::::::\n"
+    ))
+    .unwrap();
+    assert_eq!(file.count(), 3);
+    assert_eq!(file.verify("anna@example.org", b"a"), Verification::Good("anna@example.org".into()));
+    assert_eq!(file.verify("Anna@example.org", b"a"), Verification::Bad);
+    assert_eq!(file.verify("Anna@example.org", b"password"), Verification::Good("Anna@example.org".into()));
+    assert_eq!(file.verify("bülent", b"a"), Verification::Good("bülent".into()));
+    assert_eq!(file.verify("nobody", b"a"), Verification::Bad);
+    assert_eq!(file.verify("", b"a"), Verification::Bad);
+}
+
+#[test]
+fn a_bad_line_refuses_the_file_and_is_named() {
+    let good = format!("anna:{BCRYPT_A}\n");
+    let fault = |line: &str| {
+        let (number, fault) = parse(&format!("{good}{line}\n")).unwrap_err();
+        assert_eq!(number, 2, "{line}");
+        fault
+    };
+    assert_eq!(fault("otto"), LineFault::NoColon);
+    assert_eq!(fault(&format!("anna:{ARGON2ID}")), LineFault::Duplicate { first: 1 });
+    assert!(matches!(fault(&format!(":{BCRYPT_A}")), LineFault::Name(_)));
+    assert!(matches!(fault(&format!(" otto:{BCRYPT_A}")), LineFault::Name(_)));
+    assert!(matches!(fault(&format!("ot\tto:{BCRYPT_A}")), LineFault::Name(_)));
+    assert_eq!(fault(&format!("otto:{BCRYPT_A}:::nologin")), LineFault::MoreFields);
+    assert_eq!(fault("otto:hunter2"), LineFault::Hash(HashFault::Unknown));
+    assert_eq!(PasswordFile::parse(b"anna:\xff").unwrap_err(), (1, LineFault::NotText));
+}
+
+#[test]
+fn a_file_on_disk_is_named_with_its_line_and_its_permissions() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    let error = PasswordFile::load(&path).unwrap_err().to_string();
+    assert!(error.contains("users") && error.contains("No such file"), "{error}");
+    std::fs::write(&path, "otto:hunter2\n").unwrap();
+    let error = PasswordFile::load(&path).unwrap_err().to_string();
+    assert!(error.contains("users:1: ") && !error.contains("hunter2"), "{error}");
+    std::fs::write(&path, format!("anna:{BCRYPT_A}")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(PasswordFile::load(&path).unwrap().warnings().is_empty());
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(PasswordFile::load(&path).unwrap().warnings()[0].contains("every user"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&path, "# nobody yet\n").unwrap();
+    assert!(PasswordFile::load(&path).unwrap().warnings()[0].contains("holds no account"));
+}
+
+#[test]
+fn unknown_names_cost_what_most_accounts_cost() {
+    let file = parse(&format!("a:{OPENSSL_SHA512}\nb:{BCRYPT_A}\nc:{}\n", BCRYPT_A.replace("$2a$", "$2b$"))).unwrap();
+    assert_eq!(file.decoy_cost(), Some(Cost::Bcrypt { cost: 6 }));
+    let nobody = parse("").unwrap();
+    assert_eq!(nobody.decoy_cost(), Some(Cost::Argon2id { memory_kib: 19_456, passes: 2, lanes: 1 }));
+    // The decoy is some account's hash: knowing that password opens nothing under another name.
+    assert_eq!(file.verify("nobody", b"a"), Verification::Bad);
+    assert!(StoredHash::parse(NOBODY).is_ok());
+}
+
+#[tokio::test]
+async fn verification_is_bounded_and_reloaded() {
+    let accounts = Accounts::new(parse(&format!("anna:{BCRYPT_A}")).unwrap(), 1);
+    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Good("anna".into()));
+    assert_eq!(accounts.verify("anna", &secret("b")).await, Verification::Bad);
+    assert_eq!(accounts.verify("otto", &secret("a")).await, Verification::Bad);
+    accounts.reload(parse(&format!("otto:{BCRYPT_A}")).unwrap(), 1);
+    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Bad);
+    assert_eq!(accounts.verify("otto", &secret("a")).await, Verification::Good("otto".into()));
+    assert_eq!(accounts.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gets_no_turn_in_time_is_told_to_come_again() {
+    let accounts = Accounts::new(parse(&format!("anna:{BCRYPT_A}")).unwrap(), 1);
+    let current = accounts.current.load_full();
+    let taken = current.turn().await.unwrap();
+    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Unavailable);
+    drop(taken);
+    assert_eq!(current.waiting.load(Ordering::Relaxed), 0);
+    assert!(current.turn().await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_turns_away_at_once() {
+    let accounts = Arc::new(Accounts::new(parse(&format!("anna:{BCRYPT_A}")).unwrap(), 1));
+    let current = accounts.current.load_full();
+    let taken = current.turn().await.unwrap();
+    let waiting: Vec<_> = (0..WAITING_MAX).map(|_| Waiting::enter(&current.waiting).unwrap()).collect();
+    let before = tokio::time::Instant::now();
+    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Unavailable);
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    // A reload under load keeps the bound.
+    accounts.reload(parse("").unwrap(), 1);
+    assert!(Arc::ptr_eq(&accounts.current.load().turns, &current.turns));
+    drop((taken, waiting));
+}
+
+#[test]
+fn editing_leaves_other_lines_alone() {
+    let hash = StoredHash::parse(BCRYPT_A).unwrap();
+    let text = format!("# people\nanna:{ARGON2ID}\n\n#otto:old\notto:{ARGON2ID}");
+    let (changed, found) = with_entry(&text, "otto", Some(&hash));
+    assert!(found);
+    assert_eq!(*changed, format!("# people\nanna:{ARGON2ID}\n\n#otto:old\notto:{BCRYPT_A}\n"));
+    let (changed, found) = with_entry(&changed, "eve", Some(&hash));
+    assert!(!found && changed.ends_with(&format!("eve:{BCRYPT_A}\n")));
+    let (changed, found) = with_entry(&changed, "anna", None);
+    assert!(found && !changed.contains("anna"));
+    let (same, found) = with_entry(&changed, "nobody", None);
+    assert!(!found);
+    assert_eq!(same, changed);
+}
+
+#[test]
+fn secrets_do_not_print() {
+    let file = parse(&format!("anna:{BCRYPT_A}")).unwrap();
+    let mut shown = format!("{file:?} {:?}", StoredHash::parse(BCRYPT_A).unwrap());
+    shown += &format!("{:?}", Accounts::new(file, 1));
+    assert!(!shown.contains("m0CrhHm") && !shown.contains("anna"), "{shown}");
+}
