@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use crate::config::{Config, Identify, Listener, ListenerAuth, ListenerTls, TableSource, UpstreamTls, show_size};
+use crate::net::tls::Identity;
 
 /// EX_CONFIG of sysexits.
 const EXIT_CONFIG: u8 = 78;
@@ -38,15 +40,31 @@ pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
     for warning in &warnings {
         writeln!(errors, "{}\n", warning.render(colour))?;
     }
-    let missing = missing_files(&config);
-    for line in &missing {
-        writeln!(errors, "error: {line}")?;
+    let (faults, notes) = open_what_it_names(&config);
+    for note in &notes {
+        writeln!(errors, "warning: {note}\n")?;
     }
-    if !missing.is_empty() {
+    for fault in &faults {
+        writeln!(errors, "error: {fault}")?;
+    }
+    if !faults.is_empty() {
         return Ok(ExitCode::from(EXIT_CONFIG));
     }
     write!(std::io::stdout().lock(), "OK {}\n\n{}", args.config.display(), summary(&config))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong with the files a configuration names, and what may be; one sentence each.
+fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>) {
+    let mut faults = missing_files(config);
+    let mut notes = Vec::new();
+    if let (true, Some(files)) = (faults.is_empty(), &config.tls) {
+        match Identity::load(files, SystemTime::now()) {
+            Ok(identity) => notes.extend_from_slice(identity.warnings()),
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
+    (faults, notes)
 }
 
 /// Everything the configuration names that cannot be opened, one sentence each.
@@ -157,4 +175,62 @@ fn upstream_line(config: &Config) -> String {
         UpstreamTls::Verify { name, .. } => format!("TLS, verified as {name}"),
     };
     format!("{host}:{}: {identify}; {tls}", upstream.port)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use crate::config::parse;
+    use crate::net::tls::self_signed;
+
+    #[test]
+    fn the_summary_says_who_may_send_what_where() {
+        let text = include_str!("../../config/submission.toml");
+        let config = parse(text, "/etc/wasmilter/wasmilter.toml", &|_| None).unwrap();
+        let expected = "  \
+  listens        \"mx\" on 0.0.0.0:25, [::]:25: STARTTLS, no login
+  listens        \"submission\" on 0.0.0.0:587, [::]:587: STARTTLS required, login required
+  listens        \"submissions\" on 0.0.0.0:465, [::]:465: implicit TLS, login required
+  calls itself   mail.example.org
+  hands mail to  127.0.0.1:10025: told who the client is by XCLIENT; no TLS
+  takes mail for example.org
+  relays for     whoever logs in at \"submission\", whoever logs in at \"submissions\"
+  at most        50 MiB a message, 1000 recipients
+  metrics at     http://127.0.0.1:9925/metrics
+";
+        assert_eq!(summary(&config), expected);
+    }
+
+    #[test]
+    fn every_missing_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("wasmilter.toml").display().to_string();
+        let text = include_str!("../../config/submission.toml").replace("/etc/letsencrypt/live/mail.example.org/", "");
+        let text = format!("{text}\n[[filter]]\nname = \"a\"\npath = \".\"\n[table.t]\nfile = \"t.txt\"\n");
+        let config = parse(&text, &file, &|_| None).unwrap();
+        let missing = missing_files(&config);
+        assert_eq!(missing.len(), 5, "{missing:?}");
+        assert!(missing[0].starts_with("the certificate of [tls], ") && missing[0].contains("fullchain.pem, cannot"));
+        assert!(missing[3].ends_with("is not a file"));
+        for name in ["fullchain.pem", "privkey.pem", "passwd", "t.txt"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(open_what_it_names(&config).0.len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_must_fit_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = [self_signed(&["mx.example.org"]).unwrap(), self_signed(&["mx.example.org"]).unwrap()];
+        let text = include_str!("../../config/minimal.toml");
+        let text = format!("{text}\n[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n");
+        let file = folder.path().join("wasmilter.toml").display().to_string();
+        let config = parse(&text, &file, &|_| None).unwrap();
+        std::fs::write(folder.path().join("cert.pem"), &made[0].certificate_pem).unwrap();
+        std::fs::write(folder.path().join("key.pem"), &made[1].key_pem).unwrap();
+        assert!(open_what_it_names(&config).0[0].contains("does not belong to"));
+        std::fs::write(folder.path().join("key.pem"), &made[0].key_pem).unwrap();
+        assert!(open_what_it_names(&config).0.is_empty());
+    }
 }

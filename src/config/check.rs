@@ -204,6 +204,17 @@ fn upstream_is_us(config: &Config, reader: &Reader<'_>) {
             return;
         }
     }
+    let same_port = config.listeners.iter().flat_map(|one| &one.addresses).any(|own| own.port() == upstream.port);
+    if upstream.host == config.hostname && same_port {
+        reader.warn(
+            Problem::at(
+                reader.place("upstream.address"),
+                "the upstream has the gateway's own name and a port of its listeners",
+            )
+            .label("leads back here, unless another host has this name")
+            .help("write the mail server's own address, such as \"127.0.0.1:10025\""),
+        );
+    }
 }
 
 fn identify(config: &Config, reader: &Reader<'_>) {
