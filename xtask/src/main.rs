@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "a command line tool talks to its terminal")]
 
+mod bench;
 mod shell;
 mod test;
 mod tools;
@@ -15,6 +16,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [--list] [--only STEP]...   everything a change has to pass, in order; stops at the first failure
+  bench [--rounds N] [--write-readme] [--program FILE]
+                                   cost of a message and of an idle connection, beside the direct way
   advisories                       the dependencies against the RustSec database (needs the network)
 ";
 
@@ -23,6 +26,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.split_first() {
         Some((&"test", rest)) => test::all(rest),
+        Some((&"bench", rest)) => bench::main(rest),
+        Some((&"hold-connections", rest)) => bench::hold_connections(rest),
         Some((&"advisories", [])) => test::advisories(),
         Some((&"help" | &"--help" | &"-h", _)) => {
             print!("{USAGE}");

@@ -3,6 +3,7 @@
 //! Nothing is ever skipped because a tool is missing: a check that did not run proves nothing.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::shell::{Outcome, cargo, command, output, root, run, succeeds};
 
@@ -74,6 +75,14 @@ pub(crate) fn mail_programs() -> Outcome {
 
 fn missing_programs() -> impl Iterator<Item = (&'static str, &'static str)> {
     MAIL_PROGRAMS.into_iter().filter(|(program, _)| find(program).is_none())
+}
+
+/// The command that builds the filters as components. From their own folder, because that is where cargo finds which
+/// linker makes one.
+pub(crate) fn filters() -> Command {
+    let mut build = cargo(&["build", "--quiet", "--locked", "--release", "--target", "wasm32-unknown-unknown"]);
+    build.current_dir(root().join("filters"));
+    build
 }
 
 /// cargo-deny, built without optimisation on first use (a minute on two cores).

@@ -1,0 +1,182 @@
+//! The processes of a measurement, each ended and forgotten when its value goes.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::shell::{Outcome, root};
+use crate::tools;
+
+/// The time a process gets until it answers at its port.
+const START: Duration = Duration::from_secs(60);
+/// Between two looks whether it does.
+const LOOK: Duration = Duration::from_millis(20);
+/// Descriptors of the gateway: two for each of many idle clients.
+const DESCRIPTORS: &str = "30000";
+
+/// A folder that is removed at the end.
+pub(crate) struct Scratch {
+    pub(crate) path: PathBuf,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Outcome<Scratch> {
+        let path = std::env::temp_dir().join(format!("wasmilter-bench-{}", std::process::id()));
+        std::fs::create_dir(&path).map_err(|why| format!("{}: {why}", path.display()))?;
+        Ok(Scratch { path })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A child that ends with its value.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Outcome<Running> {
+        let started = command.spawn().map_err(|why| format!("cannot start {command:?}: {why}"));
+        started.map(Running)
+    }
+
+    /// Waits until something accepts connections at the port.
+    fn answers_at(mut self, port: u16) -> Outcome<Running> {
+        let until = Instant::now() + START;
+        loop {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(self);
+            }
+            if let Ok(Some(status)) = self.0.try_wait() {
+                return Err(format!("the process ended before it listened at port {port}: {status}"));
+            }
+            if Instant::now() > until {
+                return Err(format!("nobody listens at port {port}"));
+            }
+            std::thread::park_timeout(LOOK);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The upstream of everybody: takes all mail and forgets it.
+pub(crate) struct Sink {
+    pub(crate) port: u16,
+    _process: Running,
+}
+
+impl Sink {
+    pub(crate) fn start(scratch: &Scratch) -> Outcome<Sink> {
+        let port = free_port()?;
+        let program = tools::find("smtp-sink").ok_or("smtp-sink is missing (Debian: postfix)")?;
+        let mut command = Command::new(program);
+        command.current_dir(&scratch.path).stdin(Stdio::null()).stdout(Stdio::null());
+        // As root it wants to be told whom to become.
+        command.args(["-u", "nobody", "-m", "10000", "-t", "3000", "-h", "sink.test"]);
+        command.args([&format!("127.0.0.1:{port}"), "1024"]);
+        let process = Running::start(&mut command)?.answers_at(port)?;
+        Ok(Sink { port, _process: process })
+    }
+}
+
+/// A gateway with so many of the standard filters.
+pub(crate) struct Gateway {
+    pub(crate) port: u16,
+    pub(crate) filters: usize,
+    process: Running,
+}
+
+impl Gateway {
+    pub(crate) fn start(program: &Path, scratch: &Scratch, sink: u16, filters: usize) -> Outcome<Gateway> {
+        let port = free_port()?;
+        let file = scratch.path.join(format!("{port}.toml"));
+        let text = configuration(scratch, port, sink, filters);
+        std::fs::write(&file, text).map_err(|why| format!("{}: {why}", file.display()))?;
+        let log = std::fs::File::create(scratch.path.join(format!("{port}.log"))).map_err(|why| why.to_string())?;
+        let said = log.try_clone().map_err(|why| why.to_string())?;
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={DESCRIPTORS}")).arg(program).args(["serve", "--config"]).arg(&file);
+        command.stdin(Stdio::null()).stdout(log).stderr(said);
+        let process = Running::start(&mut command)?.answers_at(port).map_err(|why| {
+            let log = std::fs::read_to_string(scratch.path.join(format!("{port}.log"))).unwrap_or_default();
+            format!("the gateway does not start: {why}\n{log}")
+        })?;
+        Ok(Gateway { port, filters, process })
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.0.id()
+    }
+}
+
+/// The standard filters with the grants they need.
+const FILTERS: [(&str, &str); 3] = [
+    ("add-header", "edit = { headers = [\"*\"] }"),
+    ("blocklist", "tables = [\"senders\", \"helos\", \"networks\"]"),
+    ("attachment-guard", "mime = true"),
+];
+
+/// Nothing is switched off but the limits that would stop a load from one address; the log is written in full.
+fn configuration(scratch: &Scratch, port: u16, sink: u16, filters: usize) -> String {
+    let built = root().join("filters/target/wasm32-unknown-unknown/release");
+    let mut text = format!(
+        r#"
+hostname = "mx.inside.test"
+
+[[listener]]
+name = "mx"
+address = "127.0.0.1:{port}"
+
+[upstream]
+address = "127.0.0.1:{sink}"
+# smtp-sink knows no XCLIENT.
+identify = "none"
+
+[relay]
+domains = ["inside.test"]
+
+[rates]
+connections-at-once = 20000
+
+[[network]]
+networks = ["127.0.0.1/32"]
+rates = false
+limits = {{ messages = "off" }}
+
+[resolver]
+servers = ["127.0.0.1:9"]
+
+[timeouts]
+resolve = "100ms"
+
+[spool]
+directory = "{}"
+"#,
+        scratch.path.display()
+    );
+    for (name, grants) in FILTERS.iter().take(filters) {
+        let file = built.join(format!("{}.wasm", name.replace('-', "_")));
+        let path = file.display();
+        text.push_str(&format!("\n[[filter]]\nname = \"{name}\"\npath = \"{path}\"\ngrants = {{ {grants} }}\n"));
+    }
+    if filters > 1 {
+        for (table, kind) in [("senders", "domain"), ("helos", "domain"), ("networks", "cidr")] {
+            text.push_str(&format!("\n[table.{table}]\nkind = \"{kind}\"\nentries = []\n"));
+        }
+    }
+    text
+}
+
+fn free_port() -> Outcome<u16> {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    address.map(|address| address.port()).map_err(|why| format!("no port is free: {why}"))
+}
