@@ -109,6 +109,7 @@ pub(crate) const LAWS: &[Law] = &[
         kept_by: &[
             &[("src/smtp/replies.rs", "pub const NO: Reply = Reply::fixed(550, None, \"No\");")],
             &[("src/session/rcpt.rs", "#[cfg(test)]\nmod tests { fn f() { Reply::fixed(550, None, \"No\") } }")],
+            &[("src/upstream/tests/faults.rs", "fn f() { Reply::fixed(550, None, \"No\") }")],
         ],
     },
 ];

@@ -80,7 +80,7 @@ impl Tree {
 impl File {
     pub(crate) fn new(path: String, text: String) -> File {
         let (code, comments) = if path.ends_with(".rs") { split(&text) } else { (String::new(), text.clone()) };
-        let shipped = without_tests(&code);
+        let shipped = if is_test(&path) { blank(&code) } else { without_tests(&code) };
         File { path, text, code, shipped, comments }
     }
 
@@ -133,6 +133,12 @@ pub(crate) fn end_of_item(code: &str, from: usize) -> usize {
         }
     }
     code.len()
+}
+
+/// Files whose module stands under `#[cfg(test)]`, known by their names, and everything under `tests/`.
+fn is_test(path: &str) -> bool {
+    let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
+    folders.split('/').any(|folder| folder == "tests") || file == "tests.rs" || file.ends_with("_tests.rs")
 }
 
 fn without_tests(code: &str) -> String {
