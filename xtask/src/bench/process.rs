@@ -118,12 +118,31 @@ impl Gateway {
     }
 }
 
-/// The standard filters with the grants they need.
-const FILTERS: [(&str, &str); 3] = [
-    ("add-header", "edit = { headers = [\"*\"] }"),
-    ("blocklist", "tables = [\"senders\", \"helos\", \"networks\"]"),
-    ("attachment-guard", "mime = true"),
+/// Name, grants and settings of the filters, in the order in which they are added: one that edits headers, one that
+/// looks into tables at three stages, one that reads the whole message.
+const FILTERS: [(&str, &str, &str); 3] = [
+    ("add-header", "edit = { headers = [\"X-Wasmilter\"] }", ""),
+    (
+        "blocklist",
+        "tables = [\"networks\", \"names\", \"senders\"]",
+        "networks = [\"networks\"], helo = [\"names\"], senders = [\"senders\"]",
+    ),
+    ("attachment-guard", "mime = true", ""),
 ];
+
+const TABLES: &str = r#"
+[table.networks]
+kind = "cidr"
+entries = ["192.0.2.0/24"]
+
+[table.names]
+kind = "domain"
+entries = ["blocked.test"]
+
+[table.senders]
+kind = "exact"
+entries = ["nobody@blocked.test"]
+"#;
 
 /// Nothing is switched off but the limits that would stop a load from one address; the log is written in full.
 fn configuration(scratch: &Scratch, port: u16, sink: u16, filters: usize) -> String {
@@ -163,15 +182,14 @@ directory = "{}"
 "#,
         scratch.path.display()
     );
-    for (name, grants) in FILTERS.iter().take(filters) {
+    for (name, grants, settings) in FILTERS.iter().take(filters) {
         let file = built.join(format!("{}.wasm", name.replace('-', "_")));
         let path = file.display();
         text.push_str(&format!("\n[[filter]]\nname = \"{name}\"\npath = \"{path}\"\ngrants = {{ {grants} }}\n"));
+        text.push_str(&format!("settings = {{ {settings} }}\n"));
     }
     if filters > 1 {
-        for (table, kind) in [("senders", "domain"), ("helos", "domain"), ("networks", "cidr")] {
-            text.push_str(&format!("\n[table.{table}]\nkind = \"{kind}\"\nentries = []\n"));
-        }
+        text.push_str(TABLES);
     }
     text
 }
