@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use crate::accounts::PasswordFile;
+use crate::chain::Chain;
 use crate::config::{Config, Identify, Listener, ListenerAuth, ListenerTls, TableSource, UpstreamTls, show_size};
-use crate::net::tls::Identity;
+use crate::net::tls::{Connector, Expect, Identity};
+use crate::state::tables::Table;
 
 /// EX_CONFIG of sysexits.
 const EXIT_CONFIG: u8 = 78;
@@ -58,12 +61,34 @@ pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
 fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>) {
     let mut faults = missing_files(config);
     let mut notes = Vec::new();
-    if let (true, Some(files)) = (faults.is_empty(), &config.tls) {
+    if !faults.is_empty() {
+        return (faults, notes);
+    }
+    if let Some(files) = &config.tls {
         match Identity::load(files, SystemTime::now()) {
             Ok(identity) => notes.extend_from_slice(identity.warnings()),
             Err(error) => faults.push(error.to_string()),
         }
     }
+    if let UpstreamTls::Verify { name, ca_file } = &config.upstream.tls {
+        let expect = Expect::Verified { name, ca_file: ca_file.as_deref() };
+        faults.extend(Connector::new(&expect).err().map(|error| error.to_string()));
+    }
+    if let Some(auth) = &config.auth {
+        match PasswordFile::load(&auth.password_file) {
+            Ok(file) => notes.extend_from_slice(file.warnings()),
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
+    let tables: Vec<String> =
+        config.tables.iter().filter_map(|table| Some(Table::load(table).err()?.to_string())).collect();
+    if tables.is_empty() {
+        // Whoever runs a check is not always the gateway's user, whose cache it is.
+        let mut config = config.clone();
+        config.engine.cache_dir = None;
+        faults.extend(Chain::load(&config).err().map(|error| error.to_string()));
+    }
+    faults.extend(tables);
     (faults, notes)
 }
 
@@ -217,6 +242,25 @@ mod tests {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         assert_eq!(open_what_it_names(&config).0.len(), 1);
+    }
+
+    #[test]
+    fn what_is_in_the_files_is_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("wasmilter.toml").display().to_string();
+        let text = include_str!("../../config/minimal.toml");
+        let read = |more: &str| parse(&format!("{text}\n{more}"), &file, &|_| None).unwrap();
+        let tables =
+            read("[table.a]\nkind = \"regex\"\nentries = [\"(\"]\n[table.b]\nkind = \"cidr\"\nfile = \"b.txt\"\n");
+        std::fs::write(folder.path().join("b.txt"), "192.0.2.0/24\nnonsense\n").unwrap();
+        assert_eq!(open_what_it_names(&tables).0.len(), 2, "{:?}", open_what_it_names(&tables));
+        let auth = read("[auth]\npassword-file = \"passwd\"\n");
+        std::fs::write(folder.path().join("passwd"), "nonsense\n").unwrap();
+        assert!(open_what_it_names(&auth).0[0].contains("passwd"));
+        let filter = read("[[filter]]\nname = \"odd\"\npath = \"odd.wasm\"\n");
+        std::fs::write(folder.path().join("odd.wasm"), "nonsense").unwrap();
+        let faults = open_what_it_names(&filter).0;
+        assert!(faults.len() == 1 && faults[0].contains("odd"), "{faults:?}");
     }
 
     #[test]
