@@ -29,6 +29,8 @@ pub mod report;
 #[cfg(feature = "io")]
 pub mod server;
 #[cfg(feature = "io")]
+pub mod sink;
+#[cfg(feature = "io")]
 pub mod state;
 #[cfg(feature = "io")]
 pub mod upstream;

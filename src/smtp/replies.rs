@@ -183,3 +183,16 @@ pub const EDIT_REFUSED_UPSTREAM: Reply =
 /// The final dot was sent and no answer came: the message may or may not be there (RFC 1047).
 pub const OUTCOME_UNKNOWN: Reply =
     say(451, (4, 4, 2), "No answer from the mail server behind this gateway after the message, try again later");
+
+// ── The embedded upstream ──
+
+pub const NO_SUCH_USER: Reply = say(550, (5, 1, 1), "No such user here");
+pub const MAILBOX_FULL: Reply = say(452, (4, 2, 2), "Mailbox full, try again later");
+/// To XCLIENT and XFORWARD from those who may not speak for others.
+pub const XCLIENT_DENIED: Reply = say(550, (5, 7, 0), "Insufficient authorization");
+
+/// After the final dot, with the name the message was given.
+#[must_use]
+pub fn stored(name: &str) -> Reply {
+    Reply::new(250, Some(Enhanced::new(2, 0, 0)), format!("Ok: stored as {name}"))
+}

@@ -40,11 +40,11 @@ async fn a_message_goes_through_and_its_answers_come_back() {
     .await;
     assert!(connection.offer().pipelining && connection.offer().eight_bit_mime && !connection.offer().dsn);
     let reply = connection.command(b"MAIL FROM:<a@b.test>\r\n", Wait::Mail).await.unwrap();
-    assert_eq!(reply, Reply::fixed(250, Some(Enhanced::new(2, 1, 0)), "Sender ok"));
+    assert_eq!(reply, Reply::new(250, Some(Enhanced::new(2, 1, 0)), "Sender ok"));
     let reply = connection.command(b"RCPT TO:<x@y.test>\r\n", Wait::Rcpt).await.unwrap();
-    assert_eq!(reply, Reply::fixed(550, Some(Enhanced::new(5, 1, 1)), "No such\nuser"));
+    assert_eq!(reply, Reply::new(550, Some(Enhanced::new(5, 1, 1)), "No such\nuser"));
     let reply = connection.command(b"RCPT TO:<z@y.test>\r\n", Wait::Rcpt).await.unwrap();
-    assert_eq!(reply, Reply::fixed(250, Some(Enhanced::new(2, 0, 0)), "ok"));
+    assert_eq!(reply, Reply::new(250, Some(Enhanced::new(2, 0, 0)), "ok"));
     assert!(connection.is_alive());
     assert_eq!(connection.command(b"DATA\r\n", Wait::Data).await.unwrap().code, 354);
     connection.write(b"Subject: x\r\n").await.unwrap();

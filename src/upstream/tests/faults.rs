@@ -151,7 +151,7 @@ async fn its_421_is_a_451_in_its_words_at_any_time() {
             connection.final_reply().await
         };
         let reply = run.await.unwrap_err().reply();
-        assert_eq!(reply, Reply::fixed(451, Some(Enhanced::new(4, 7, 0)), "too many of you"));
+        assert_eq!(reply, Reply::new(451, Some(Enhanced::new(4, 7, 0)), "too many of you"));
         scripted.played().await;
     }
 }
