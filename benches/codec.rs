@@ -115,7 +115,7 @@ fn content(width: usize, dot_every: Option<usize>) -> Vec<u8> {
         if dot_every.is_some_and(|every| line % every == 0) {
             content.extend_from_slice(b"..");
         }
-        content.extend(std::iter::repeat_n(b"abcdefgh"[line % 8], width));
+        content.extend((b'a'..=b'z').cycle().skip(line % 26).take(width));
         content.extend_from_slice(b"\r\n");
     }
     content
