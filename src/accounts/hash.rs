@@ -24,12 +24,11 @@ const SHA_CRYPT_ROUNDS: u32 = 200_000;
 const SHA_CRYPT_SALT_OCTETS: usize = 12;
 
 /// In what new entries can be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scheme {
     #[default]
     Argon2id,
     Bcrypt,
-    #[value(name = "sha512-crypt")]
     Sha512Crypt,
 }
 
