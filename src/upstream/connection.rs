@@ -146,15 +146,11 @@ impl Connection {
     }
 
     /// Sends one command line (with its CRLF) and waits for its answer, a 4xx or 5xx to MAIL, RCPT and DATA
-    /// included. Before MAIL the upstream hears XFORWARD where that is the way.
+    /// included. Dropped half-way, the connection is of no use any more.
     ///
     /// # Errors
     /// Whatever is not the client's answer; the connection is of no use then.
     pub async fn command(&mut self, line: &[u8], wait: Wait) -> Result<Reply, UpstreamError> {
-        if wait == Wait::Mail && self.manner == Manner::Xforward {
-            let said = Box::pin(self.say_xforward()).await;
-            self.checked(said)?;
-        }
         self.send(line, 1, wait).await?;
         self.reply(wait).await
     }
@@ -168,7 +164,8 @@ impl Connection {
     }
 
     /// Sends several command lines at once, each with its CRLF, that get `replies` answers; only where the
-    /// upstream offers PIPELINING. `during` names the wait in errors.
+    /// upstream offers PIPELINING. `during` is the wait of the first: where it is MAIL, the upstream hears XFORWARD
+    /// before it if that is the way.
     ///
     /// # Errors
     /// As [`command`](Self::command).
@@ -181,6 +178,10 @@ impl Connection {
         if self.told.is_none() && self.manner != Manner::Silent {
             let error = UpstreamError::NotIdentified("not yet");
             return self.checked(Err(error));
+        }
+        if during == Wait::Mail && self.manner == Manner::Xforward {
+            let said = Box::pin(self.say_xforward()).await;
+            self.checked(said)?;
         }
         let sent = self.put(lines, due, during).await;
         self.checked(sent)
@@ -195,8 +196,8 @@ impl Connection {
         self.checked(got)
     }
 
-    /// Content in wire form (dots stuffed), the final dot included in the last octets; only after a 354. `limit`
-    /// of `upstream-write` holds for each step forward.
+    /// Content in wire form (dots stuffed), the final dot included in the last octets; only after a 354. The bound
+    /// `upstream-write` holds for each step forward. Dropped half-way, the connection is of no use any more.
     ///
     /// # Errors
     /// As [`command`](Self::command); also when the upstream answers before it has seen the end.
@@ -214,9 +215,13 @@ impl Connection {
         }
         let silent = self.wire.expect_silence(Wait::Write);
         self.checked(silent)?;
+        // Dropped half-way, nobody knows how much of it is out.
+        self.due = Due::Broken;
         let limit = Wait::Write.limit(&self.shared.timeouts);
         let sent = self.wire.send_slices(slices, Wait::Write, limit).await;
-        self.checked(sent)
+        self.checked(sent)?;
+        self.due = Due::Content;
+        Ok(())
     }
 
     /// The answer to the message, once its final dot is out. Safe to drop and to call again.

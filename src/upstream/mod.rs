@@ -17,9 +17,7 @@ mod tests;
 mod wait;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::time::Instant;
+use std::sync::{Arc, Mutex};
 
 pub use connection::Connection;
 pub use error::UpstreamError;
@@ -59,7 +57,7 @@ impl Upstream {
             name: format!("{}:{}", settings.host, settings.port),
             resolver,
             connector,
-            offer: Mutex::new(None),
+            offers: Mutex::default(),
         };
         Ok(Upstream { shared: Arc::new(shared) })
     }
@@ -88,17 +86,13 @@ impl Upstream {
     /// The last answer to EHLO, however old: what an upstream that is away for now will most likely offer.
     #[must_use]
     pub fn last_offer(&self) -> Option<Arc<Offer>> {
-        self.remembered().map(|(_, offer)| offer)
+        self.shared.last_offer().map(|(_, offer)| offer)
     }
 
     /// The last answer to EHLO if it is younger than `extensions-ttl`; never with the default of zero.
     #[must_use]
     pub fn fresh_offer(&self) -> Option<Arc<Offer>> {
         let ttl = self.shared.settings.extensions_ttl;
-        self.remembered().filter(|(when, _)| !ttl.is_zero() && when.elapsed() < ttl).map(|(_, offer)| offer)
-    }
-
-    fn remembered(&self) -> Option<(Instant, Arc<Offer>)> {
-        self.shared.offer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.last_offer().filter(|(when, _)| !ttl.is_zero() && when.elapsed() < ttl).map(|(_, offer)| offer)
     }
 }

@@ -21,6 +21,9 @@ use crate::net::stream::Stream;
 use crate::net::tls::Connector;
 use crate::smtp::{Offer, Reply};
 
+/// Different offers kept.
+const OFFERS_SEEN_MAX: usize = 4;
+
 /// What all connections to the upstream have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -31,8 +34,16 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) resolver: Resolver,
     pub(super) connector: Option<Connector>,
-    /// The last offer and when it was made.
-    pub(super) offer: Mutex<Option<(Instant, Arc<Offer>)>>,
+    pub(super) offers: Mutex<Offers>,
+}
+
+/// What the upstream has offered.
+#[derive(Debug, Default)]
+pub(super) struct Offers {
+    /// The last one, and when it was made.
+    last: Option<(Instant, Arc<Offer>)>,
+    /// Different ones (before and after XCLIENT, mostly), so that a thousand idle sessions hold one of each.
+    seen: Vec<Arc<Offer>>,
 }
 
 /// Whether STARTTLS is used where it is offered.
@@ -142,12 +153,19 @@ impl Shared {
 
     /// Keeps an offer for those who may use it, and one copy for all connections that got the same.
     pub(super) fn remember(&self, offer: Offer) -> Arc<Offer> {
-        let mut last = self.offer.lock().unwrap_or_else(PoisonError::into_inner);
-        let offer = match last.take() {
-            Some((_, known)) if *known == offer => known,
-            _ => Arc::new(offer),
-        };
-        *last = Some((Instant::now(), offer.clone()));
+        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = offers.seen.iter().find(|seen| ***seen == offer).cloned();
+        let offer = known.unwrap_or_else(|| {
+            let offer = Arc::new(offer);
+            offers.seen.truncate(OFFERS_SEEN_MAX - 1);
+            offers.seen.insert(0, offer.clone());
+            offer
+        });
+        offers.last = Some((Instant::now(), offer.clone()));
         offer
+    }
+
+    pub(super) fn last_offer(&self) -> Option<(Instant, Arc<Offer>)> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
     }
 }

@@ -1,8 +1,9 @@
 //! An upstream that follows a script on 127.0.0.1, and a client that exists only as facts.
 //!
-//! A script is a dialog seen from the upstream. `U:` it says; `P:` what it must hear; a line of `U! close`,
-//! `U! reset`, `U! hold` (until the other side leaves), `U! tls` or `U! refuse-tls` does that; `---` is the next connection. `U:` lines that follow
-//! each other leave in one write, and `U~` is one without its line end.
+//! A script is a dialog seen from the upstream. `U:` it says; `P:` what it must hear; `U! close`, `U! reset`,
+//! `U! hold` (until the other side leaves), `U! stall` (reads nothing more), `U! tls` and `U! refuse-tls` are what it
+//! does; `---` is the next connection. `U:` lines that follow each other leave in one write, and `U~` is one
+//! without its line end.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::net::SocketAddr;
@@ -56,6 +57,7 @@ pub(super) fn patient() -> Timeouts {
 
 pub(super) struct Scripted {
     pub(super) address: SocketAddr,
+    pub(super) extensions_ttl: Duration,
     task: JoinHandle<()>,
     /// PEM of the certificate it shows, in a file.
     pub(super) certificate: Option<tempfile::NamedTempFile>,
@@ -78,7 +80,7 @@ impl Scripted {
                 play(section, Stream::from(tcp), acceptor.as_ref()).await;
             }
         });
-        Scripted { address, task, certificate }
+        Scripted { address, extensions_ttl: Duration::ZERO, task, certificate }
     }
 
     pub(super) fn upstream(&self, identify: Identify) -> Upstream {
@@ -91,7 +93,7 @@ impl Scripted {
             port: self.address.port(),
             identify,
             tls,
-            extensions_ttl: Duration::ZERO,
+            extensions_ttl: self.extensions_ttl,
         };
         let resolver =
             Resolver::with_hosts(&types::Resolver { servers: vec![self.address] }, Hosts::default()).unwrap();
@@ -142,6 +144,7 @@ async fn play(section: &str, mut stream: Stream, acceptor: Option<&Acceptor>) {
                 return socket2::SockRef::from(stream.tcp().unwrap()).set_linger(Some(Duration::ZERO)).unwrap();
             }
             "U! hold" => {}
+            "U! stall" => return std::future::pending().await,
             "U! refuse-tls" => {
                 stream.read_more(&mut Vec::new(), 65_536).await.unwrap();
                 return stream.write_all(b"500 what?\r\n").await.unwrap();

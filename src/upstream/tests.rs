@@ -184,6 +184,50 @@ async fn xforward_is_said_before_each_mail() {
     scripted.played().await;
 }
 
+#[tokio::test]
+async fn idle_connections_share_what_they_were_offered() {
+    let told = "U: 220 mx.test\nP: EHLO client.test\nU: 250 mx.test\nP: QUIT\n";
+    let once = format!("{XCLIENT}{SAID}{told}");
+    let scripted = Scripted::new(Box::leak(format!("{once}---\n{once}").into_boxed_str())).await;
+    let upstream = scripted.upstream(Identify::Xclient);
+    let connection = upstream.connect(&client()).await.unwrap();
+    let first = connection.offer();
+    connection.quit().await;
+    let connection = upstream.connect(&client()).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &connection.offer()));
+    connection.quit().await;
+    scripted.played().await;
+}
+
+#[tokio::test]
+async fn an_offer_stays_fresh_for_its_time() {
+    let mut scripted = Scripted::new(GREET).await;
+    scripted.extensions_ttl = Duration::from_secs(60);
+    let upstream = scripted.upstream(Identify::None);
+    assert_eq!(upstream.fresh_offer(), None);
+    upstream.open().await.unwrap().abort();
+    tokio::time::pause();
+    assert!(upstream.fresh_offer().unwrap().eight_bit_mime);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!(upstream.fresh_offer(), None);
+    assert!(upstream.last_offer().unwrap().eight_bit_mime);
+    scripted.played().await;
+}
+
+#[tokio::test]
+async fn a_write_that_was_dropped_leaves_nothing_to_go_on_with() {
+    let (scripted, mut connection) = greeted(after_greeting("P: DATA\nU: 354 go\nU! stall\n")).await;
+    connection.command(b"DATA\r\n", Wait::Data).await.unwrap();
+    // More than any socket buffer holds.
+    let much = vec![b'x'; 64 * 1_024 * 1_024];
+    let dropped = tokio::time::timeout(Duration::from_millis(50), connection.write(&much)).await;
+    assert!(dropped.is_err());
+    assert!(connection.write(b"\r\n.\r\n").await.is_err());
+    assert!(connection.final_reply().await.is_err());
+    drop(connection);
+    drop(scripted);
+}
+
 #[test]
 fn an_idle_connection_is_small() {
     assert!(size_of::<Connection>() <= 320, "{}", size_of::<Connection>());
