@@ -366,7 +366,7 @@ fn without_route(path: &str) -> Result<&str, AddressError> {
 /// forgotten. White space before the path is skipped, quotes are respected. What comes back as path is not
 /// checked yet; the rest is empty or begins with a space.
 pub(super) fn split_path(text: &str) -> Result<(&str, &str), AddressError> {
-    let text = text.trim_start_matches([' ', '\t']);
+    let text = text.trim_start_matches(' ');
     let (inside, bracketed) = text.strip_prefix('<').map_or((text, false), |inside| (inside, true));
     let (mut quoted, mut escaped) = (false, false);
     let mut end = None;
@@ -376,7 +376,7 @@ pub(super) fn split_path(text: &str) -> Result<(&str, &str), AddressError> {
             '\\' if quoted => escaped = true,
             '"' => quoted = !quoted,
             '>' if bracketed && !quoted => end = Some(at),
-            ' ' | '\t' if !bracketed && !quoted => end = Some(at),
+            ' ' if !bracketed && !quoted => end = Some(at),
             _ => {}
         }
         if end.is_some() {
@@ -392,8 +392,11 @@ pub(super) fn split_path(text: &str) -> Result<(&str, &str), AddressError> {
     };
     let (path, rest) = inside.split_at_checked(end).ok_or(AddressError::Missing)?;
     let rest = if bracketed { rest.strip_prefix('>').unwrap_or(rest) } else { rest };
-    if !rest.is_empty() && !rest.starts_with([' ', '\t']) {
+    if !rest.is_empty() && !rest.starts_with(' ') {
         return Err(AddressError::TrailingText);
     }
     Ok((path, rest))
 }
+
+#[cfg(test)]
+mod tests;

@@ -268,3 +268,6 @@ fn is_foreign(line: &[u8]) -> bool {
     let first = |beginning: &&[u8]| line.get(..beginning.len()).is_some_and(|l| l.eq_ignore_ascii_case(beginning));
     BEGINNINGS.iter().any(first) || PROTOCOLS.iter().any(|protocol| last_word.starts_with(protocol))
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ impl Params {
     /// What follows the path. None where it is not a list of parameters, or too long a one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Params> {
-        let words = text.split([' ', '\t']).filter(|word| !word.is_empty());
+        let words = text.split(' ').filter(|word| !word.is_empty());
         let params = words.take(PARAMS_MAX + 1).map(Param::parse).collect::<Option<Vec<_>>>()?;
         (params.len() <= PARAMS_MAX).then_some(Params(params))
     }
@@ -256,3 +256,6 @@ fn orcpt(value: Option<&str>, offer: &ClientOffer) -> Option<String> {
     };
     (kind_ok && address_ok).then(|| value.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

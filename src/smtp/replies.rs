@@ -196,3 +196,23 @@ pub const XCLIENT_DENIED: Reply = say(550, (5, 7, 0), "Insufficient authorizatio
 pub fn stored(name: &str) -> Reply {
     Reply::new(250, Some(Enhanced::new(2, 0, 0)), format!("Ok: stored as {name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    /// Read from this file, so that no constant can be forgotten.
+    #[test]
+    fn the_enhanced_class_is_the_codes_and_every_line_fits() {
+        let page = include_str!("replies.rs").split("#[cfg(test)]").next().unwrap();
+        let mut sentences = 0;
+        for said in page.split("say(").skip(2) {
+            let (code, rest) = said.trim_start().split_once(", (").unwrap();
+            assert_eq!(code.chars().next(), rest.chars().next(), "{said}");
+            let text = rest.split('"').nth(1).unwrap();
+            assert!(text.is_ascii() && text.len() < 490, "{text}");
+            sentences += 1;
+        }
+        assert!(sentences > 60, "{sentences}");
+    }
+}

@@ -312,3 +312,6 @@ fn readable(octets: &[u8]) -> String {
     text.truncate(text.floor_char_boundary(REPLY_LINE_OCTETS_MAX));
     text
 }
+
+#[cfg(test)]
+mod tests;
