@@ -113,7 +113,8 @@ fn is_label(label: &str) -> bool {
     (1..=LABEL_OCTETS_MAX).contains(&label.len()) && label.chars().all(allowed)
 }
 
-/// RFC 5321 4.1.3, what stands between the square brackets. A general literal is checked for form only.
+/// RFC 5321 4.1.3, what stands between the square brackets. A general literal is checked for form only, and may
+/// not hold what other readers could take for the end of the path.
 fn literal(text: &str) -> Result<Option<IpAddr>, AddressError> {
     let Some((tag, content)) = text.split_once(':') else {
         return text.parse::<Ipv4Addr>().map(|ip| Some(ip.into())).map_err(|_| AddressError::Literal);
@@ -123,7 +124,8 @@ fn literal(text: &str) -> Result<Option<IpAddr>, AddressError> {
     }
     let tag_ok = tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && tag.bytes().next_back().is_some_and(|b| b.is_ascii_alphanumeric());
-    let content_ok = !content.is_empty() && content.bytes().all(|b| matches!(b, 33..=90 | 94..=126));
+    let content_ok =
+        !content.is_empty() && content.bytes().all(|b| matches!(b, 33..=90 | 94..=126) && !b"<>\"".contains(&b));
     if tag_ok && content_ok { Ok(None) } else { Err(AddressError::Literal) }
 }
 

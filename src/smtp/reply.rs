@@ -233,7 +233,7 @@ impl ReplyParser {
                 }
             } else if self.line.len() > 3 {
                 // What cannot become a reply is refused now, not when its line ends, or never does.
-                head(&self.line)?;
+                head(self.line.strip_suffix(b"\r").unwrap_or(&self.line))?;
             }
         }
         Ok((consumed, None))

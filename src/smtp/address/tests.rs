@@ -74,6 +74,8 @@ fn what_is_no_address_is_refused_with_its_reason() {
         ("a@[tag:]", AddressError::Literal),
         ("a@[tag:a]b]", AddressError::Literal),
         ("a@[-:a]", AddressError::Literal),
+        ("a@[tag:a>]", AddressError::Literal),
+        ("a@[tag:\"]", AddressError::Literal),
         ("a@[]", AddressError::Literal),
         (&long_local, AddressError::TooLong),
         (&long_domain, AddressError::TooLong),
@@ -159,7 +161,9 @@ fn paths_end_where_their_bracket_is() {
 
 proptest! {
     #[test]
-    fn what_is_parsed_is_what_was_said(text in r#"["a@.<>\\ :,\[\]é%!-]{0,12}"#) {
+    fn what_is_parsed_is_what_was_said(
+        text in r#"["a@.<>\\ :,\[\]é%!-]{0,12}|"?[a>" ]{1,3}"?@\[a:["<>a@]{1,3}\]"#,
+    ) {
         if let Ok(parsed) = Mailbox::parse(&text) {
             prop_assert_eq!(parsed.as_str(), &text);
             prop_assert_eq!(format!("{}@{}", parsed.local(), parsed.domain()), text.clone());

@@ -152,7 +152,7 @@ proptest! {
     #[test]
     fn split_anywhere_is_the_same_as_whole(
         pieces in proptest::collection::vec(prop_oneof![
-            4 => Just("250-"), 4 => Just("250 "), 4 => Just("\r\n"), 2 => Just("2.1.0 "), 2 => Just("text"), 1 => Just("\n"),
+            4 => Just("250-"), 3 => Just("250 "), 2 => Just("250"), 4 => Just("\r\n"), 2 => Just("2.1.0 "), 2 => Just("text"), 1 => Just("\n"),
             1 => Just("550 5.7.1 no\r\n"), 1 => Just("9"),
         ], 0..20),
         sizes in proptest::collection::vec(1_usize..7, 1..5),

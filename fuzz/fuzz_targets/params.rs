@@ -1,0 +1,26 @@
+//! Parameters are said again as they were said, and checking them has an answer, whatever is offered.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use wasmilter::smtp::{ClientOffer, MailParams, Params, RcptParams};
+
+fuzz_target!(|text: &str| {
+    let Some(params) = Params::parse(text) else { return };
+    assert_eq!(Params::parse(&params.to_string()).as_ref(), Some(&params));
+    let all = ClientOffer {
+        size: Some(1_000),
+        start_tls: true,
+        auth: &["PLAIN"],
+        eight_bit_mime: true,
+        smtp_utf8: true,
+        dsn: true,
+    };
+    for offer in [all, ClientOffer::default()] {
+        if let Err(reply) = MailParams::check(&params, &offer) {
+            assert!(matches!(reply.code, 501 | 552 | 555));
+        }
+        if let Err(reply) = RcptParams::check(&params, &offer) {
+            assert!(matches!(reply.code, 501 | 555));
+        }
+    }
+});
