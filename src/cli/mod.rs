@@ -1,6 +1,59 @@
-//! Floor 10: the commands.
+//! Floor 10: the commands. What a person typed becomes a call; what went wrong becomes a sentence and an exit code
+//! (sysexits: 64 usage, 78 configuration, 1 anything else).
 
 pub mod check;
+// pub mod demo;
 pub mod load;
 pub mod passwd;
+pub mod serve;
 pub mod sink;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An SMTP filtering gateway programmed with sandboxed WebAssembly filters.
+#[derive(Debug, Parser)]
+#[command(name = "wasmilter", version, about, propagate_version = true, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(serve::Serve),
+    /// Read a configuration and say what it means, or what is wrong with it.
+    Check(check::Check),
+    /// Make, change or test an entry of a password file.
+    Passwd(passwd::Passwd),
+    /// Run a small mail server that stores a Maildir: an upstream to try things with.
+    Sink(sink::Sink),
+    // Demo(demo::Demo),
+}
+
+/// Parses the command line and runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // Nothing can be done about a closed terminal.
+            let _ = error.print();
+            return if usage { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Passwd(args) => passwd::run(&args),
+        Command::Sink(args) => sink::run(&args),
+        // Command::Demo(args) => demo::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("wasmilter: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,1 +1,17 @@
 //! Floor 9: where all meet: listen, connection, transfer, reload, shutdown.
+
+mod accept;
+mod buffers;
+mod client;
+mod connection;
+mod gateway;
+mod ids;
+mod leg;
+mod listeners;
+mod record;
+mod shutdown;
+mod transfer;
+
+pub use gateway::{BuildError, Gateway, Generation};
+pub use listeners::Listeners;
+pub use shutdown::Shutdown;

@@ -12,7 +12,7 @@ use super::weigh::{Weighed, weigh};
 use super::{Ask, Charge, Identity, Session, Step};
 
 impl Session {
-    pub(super) fn check_auth(&mut self, mechanism: &str, initial: Option<Secret>) -> Step {
+    pub(super) fn check_auth(&mut self, mechanism: &str, initial: Option<&Secret>) -> Step {
         if self.rules.listener().auth == ListenerAuth::Off || self.config().auth.is_none() {
             return self.refuse(replies::AUTH_NOT_OFFERED);
         }
@@ -30,21 +30,7 @@ impl Session {
         let Some(mechanism) = Mechanism::parse(mechanism) else {
             return self.refuse(replies::AUTH_MECHANISM_UNKNOWN);
         };
-        self.pending = Pending::AuthGate(mechanism, initial);
-        Step::Charge(Charge::AuthAttempt { account: None })
-    }
-
-    /// The network may try: the exchange begins.
-    pub(super) fn auth_gate(
-        &mut self,
-        mechanism: Mechanism,
-        initial: Option<Secret>,
-        room: Result<(), &'static str>,
-    ) -> Step {
-        if room.is_err() {
-            return self.part(replies::TOO_MANY_LOGINS_NOW, AbortReason::Refused);
-        }
-        self.auth_outcome(mechanism, Exchange::begin(mechanism, initial.as_ref()))
+        self.auth_outcome(mechanism, Exchange::begin(mechanism, initial))
     }
 
     pub(super) fn auth_outcome(&mut self, mechanism: Mechanism, outcome: sasl::Step) -> Step {
@@ -56,14 +42,14 @@ impl Session {
             sasl::Step::Failed(reply) => self.refuse(reply),
             sasl::Step::Credentials { identity, password } => {
                 let identity: Arc<str> = Arc::from(identity);
-                self.pending = Pending::AuthAccountGate(mechanism, Arc::clone(&identity), password);
-                Step::Charge(Charge::AuthAttempt { account: Some(identity) })
+                self.pending = Pending::AuthGate(mechanism, Arc::clone(&identity), password);
+                Step::Charge(Charge::AuthAttempt { account: identity })
             }
         }
     }
 
-    /// This network may still try this account. Elsewhere the account's owner is not locked out by it.
-    pub(super) fn auth_account_gate(
+    /// This network may still try, and may still try this account. Elsewhere the account's owner is not locked out by it.
+    pub(super) fn auth_gate(
         &mut self,
         mechanism: Mechanism,
         identity: Arc<str>,

@@ -14,6 +14,8 @@ mod rcpt;
 pub mod received;
 mod side;
 mod step;
+#[cfg(test)]
+mod tests;
 pub mod weigh;
 
 use std::net::IpAddr;
@@ -69,9 +71,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session before its banner. `hold`: the chain's body mode.
+    /// A session before its banner.
     #[must_use]
-    pub fn new(rules: Rules, limits: Arc<Limits>, facts: Arc<SessionFacts>, hold: bool) -> Session {
+    pub fn new(rules: Rules, limits: Arc<Limits>, facts: Arc<SessionFacts>) -> Session {
         Session {
             rules,
             limits,
@@ -83,7 +85,7 @@ impl Session {
             errors: 0,
             idle_commands: 0,
             auth_failures: 0,
-            hold,
+            hold: false,
         }
     }
 
@@ -107,6 +109,11 @@ impl Session {
             Phase::Addressed(transaction) => Some(&transaction.envelope),
             _ => None,
         }
+    }
+
+    /// How the filters want the next message to be taken: asked when they have heard of DATA.
+    pub fn set_hold(&mut self, hold: bool) {
+        self.hold = hold;
     }
 
     /// Whether the transaction at hand was begun with SMTPUTF8.
@@ -156,12 +163,11 @@ impl Session {
             (Pending::Ehlo, Input::Reached(reached)) => self.settle_ehlo(reached),
             (Pending::StartTls, Input::Tls(Some(tls))) => self.settle_tls(tls),
             (Pending::Tls, Input::Verdict(verdict, _)) => self.weigh_tls(verdict),
-            (Pending::AuthGate(mechanism, initial), Input::Charged(room)) => self.auth_gate(mechanism, initial, room),
             (Pending::AuthLine(mechanism, exchange), Input::Line(line)) => {
                 self.auth_outcome(mechanism, exchange.respond(line))
             }
-            (Pending::AuthAccountGate(mechanism, identity, password), Input::Charged(room)) => {
-                self.auth_account_gate(mechanism, identity, password, room)
+            (Pending::AuthGate(mechanism, identity, password), Input::Charged(room)) => {
+                self.auth_gate(mechanism, identity, password, room)
             }
             (Pending::AuthIdentity(mechanism, account), Input::Identity(identity)) => {
                 self.settle_identity(mechanism, account, identity)
@@ -225,7 +231,7 @@ impl Session {
             Command::Helo { name } => self.check_helo(&name, false),
             Command::Ehlo { name } => self.check_helo(&name, true),
             Command::StartTls => self.check_starttls(),
-            Command::Auth { mechanism, initial } => self.check_auth(&mechanism, initial),
+            Command::Auth { mechanism, initial } => self.check_auth(&mechanism, initial.as_ref()),
             Command::Mail { path, params } => self.check_mail(path, params),
             Command::Rcpt { path, params } => self.check_rcpt(path, params),
             Command::Data => self.check_data(),

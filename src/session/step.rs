@@ -155,9 +155,9 @@ impl Ask {
 pub enum Charge {
     Message,
     Recipient,
-    /// May this client try to log in at all?
+    /// May this client still try this account?
     AuthAttempt {
-        account: Option<Arc<str>>,
+        account: Arc<str>,
     },
     AuthFailure {
         account: Arc<str>,

@@ -3,4 +3,5 @@
 pub mod counters;
 pub mod kv;
 pub mod limits;
+pub mod spool;
 pub mod tables;

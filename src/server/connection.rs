@@ -1,0 +1,366 @@
+//! The driver: one client's connection from accept to close. It does what the session asks for and decides
+//! nothing; the whole journey of a mail can be read in [`Connection::drive`].
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, timeout};
+
+use crate::accounts::Verification;
+use crate::chain::{BodyMode, Call, Context, SessionChain};
+use crate::config::{ListenerAuth, ListenerTls};
+use crate::mail::{AbortReason, SessionFacts, Stage, TlsFacts, Verdict};
+use crate::net::stream::Stream;
+use crate::session::{Ask, BodyOutcome, BodyPlan, Charge, Errand, Identity, Input, Rules, Session, Step, received};
+use crate::smtp::sasl::Secret;
+use crate::smtp::{Reply, replies};
+
+use super::client::{ClientIo, Expect, Heard};
+use super::gateway::{Gateway, Generation};
+use super::leg::{Leg, Telling};
+use super::record::Record;
+use super::transfer::{Parts, Transfer};
+
+/// After the last reply the client may take this long to close first, so that the reply is not lost in a reset.
+const LINGER: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    gateway: Arc<Gateway>,
+    /// What this session began with; a reload does not change it.
+    generation: Arc<Generation>,
+    io: ClientIo,
+    session: Session,
+    chain: SessionChain,
+    leg: Leg,
+    record: Record,
+    /// The whole session's deadline.
+    overdue: Instant,
+    /// Whether rate limits count this client.
+    rates: bool,
+    names: Names,
+}
+
+/// The peer's name is looked up once, when somebody first needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Unknown,
+    Known,
+}
+
+impl Connection {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        generation: Arc<Generation>,
+        listener: usize,
+        stream: Stream,
+        facts: SessionFacts,
+    ) -> Connection {
+        let config = &generation.config;
+        let rules = Rules { config: Arc::clone(config), listener };
+        let (limits, rates) = generation.limits_for(facts.peer.ip());
+        let chain = SessionChain::new(Arc::clone(&generation.chain), &facts.listener);
+        let io = ClientIo::new(stream, config.timeouts.write);
+        let leg = Leg::new(Arc::clone(&generation.upstream));
+        let overdue = Instant::now() + config.timeouts.session;
+        let session = Session::new(rules, limits, Arc::new(facts));
+        Connection {
+            gateway,
+            generation,
+            io,
+            session,
+            chain,
+            leg,
+            record: Record::default(),
+            overdue,
+            rates,
+            names: Names::Unknown,
+        }
+    }
+
+    /// The whole session.
+    pub(super) async fn run(mut self) {
+        let tls = match self.session.rules().listener().tls {
+            ListenerTls::Implicit => match self.handshake().await {
+                Some(tls) => Some(tls),
+                None => return,
+            },
+            ListenerTls::Off | ListenerTls::StartTls => None,
+        };
+        let first = self.session.handle(Input::Begin(tls));
+        self.drive(first).await;
+        self.chain.consult(Call::Quit, &self.context()).await;
+        self.leg.quit().await;
+        self.record.session_ended(&self.gateway, &self.session);
+    }
+
+    /// The loop on one screen: each arm does one thing and hands its outcome to the session.
+    async fn drive(&mut self, mut step: Step) {
+        loop {
+            step = match step {
+                Step::Reply(reply) => {
+                    self.say(&reply);
+                    match self.hear(Expect::Command).await {
+                        Some(step) => step,
+                        None => return,
+                    }
+                }
+                Step::Listen => match self.hear(Expect::Command).await {
+                    Some(step) => step,
+                    None => return,
+                },
+                Step::Challenge(reply) => {
+                    self.say(&reply);
+                    match self.hear(Expect::Sasl).await {
+                        Some(step) => step,
+                        None => return,
+                    }
+                }
+                Step::ListenThenClose(reply) => {
+                    self.io.line(Expect::Command, self.command_deadline()).await;
+                    Step::Close(vec![reply])
+                }
+                Step::Consult(ask) => self.consult(ask).await,
+                Step::Tell(reason, then) => {
+                    self.tell(reason).await;
+                    *then
+                }
+                Step::Charge(charge) => {
+                    let room = self.charge(&charge);
+                    self.session.handle(Input::Charged(room))
+                }
+                Step::AskOffer => {
+                    self.learn_names().await;
+                    let offer = self.leg.offer(self.session.facts(), self.telling()).await;
+                    self.session.handle(Input::Reached(offer))
+                }
+                Step::Reach => {
+                    self.learn_names().await;
+                    self.record.transaction_began();
+                    let offer = self.leg.reach(self.session.facts(), Telling::Now).await;
+                    self.session.handle(Input::Reached(offer))
+                }
+                Step::Forward(errand, line) => self.forward(errand, &line).await,
+                Step::Verify { identity, password } => self.verify(&identity, password).await,
+                Step::StartTls(reply) => match self.start_tls(&reply).await {
+                    Some(step) => step,
+                    None => return,
+                },
+                Step::Receive(plan) => {
+                    let outcome = Box::pin(self.receive(plan)).await;
+                    self.session.handle(Input::Received(outcome))
+                }
+                Step::Close(replies) => return self.close(&replies).await,
+            };
+        }
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        self.gateway.metrics.reply(reply.code);
+        self.record.said(reply);
+        self.io.queue(reply);
+    }
+
+    fn command_deadline(&self) -> Instant {
+        self.overdue.min(Instant::now() + self.generation.config.timeouts.command)
+    }
+
+    /// The next line, or what kept it from coming; None when the client is gone.
+    async fn hear(&mut self, expect: Expect) -> Option<Step> {
+        let until = self.command_deadline();
+        let heard = tokio::select! {
+            biased;
+            heard = self.io.line(expect, until) => heard,
+            () = self.gateway.shutdown.expired() => return Some(self.session.handle(Input::Shutdown)),
+        };
+        Some(match heard {
+            Heard::Line(_) if self.gateway.shutdown.begun() => self.session.handle(Input::Shutdown),
+            Heard::Line(range) => self.session.handle(Input::Line(self.io.input(range))),
+            Heard::Bad(bad) => self.session.handle(Input::BadLine(bad)),
+            Heard::Silence if Instant::now() >= self.overdue => self.session.handle(Input::Overdue),
+            Heard::Silence => self.session.handle(Input::Silence),
+            Heard::Gone => {
+                if self.session.envelope().is_some() {
+                    self.tell(AbortReason::ClientGone).await;
+                }
+                return None;
+            }
+        })
+    }
+
+    fn context(&self) -> Context {
+        Context { session: Arc::clone(self.session.facts()), envelope: self.session.envelope().cloned() }
+    }
+
+    async fn consult(&mut self, ask: Ask) -> Step {
+        let stage = ask.stage();
+        if !self.chain.wants(stage) {
+            self.choose_mode(stage);
+            return self.session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));
+        }
+        self.learn_names().await;
+        let context = self.context();
+        let call = match &ask {
+            Ask::Connect => Call::Connect,
+            Ask::Helo(hello) => Call::Helo(hello),
+            Ask::Tls(tls) => Call::Tls(tls),
+            Ask::Auth(auth) => Call::Auth(auth),
+            Ask::Mail(sender) => Call::Mail(sender),
+            Ask::Rcpt(recipient) => Call::Rcpt(recipient),
+            Ask::Data => Call::Data,
+        };
+        let outcome = self.chain.consult(call, &context).await;
+        self.record.heard(&outcome);
+        self.choose_mode(stage);
+        self.session.handle(Input::Verdict(outcome.verdict, outcome.edits))
+    }
+
+    /// Which filters still want the message is known when they have heard of DATA.
+    fn choose_mode(&mut self, stage: Stage) {
+        if stage == Stage::Data {
+            self.session.set_hold(self.chain.body_mode() == BodyMode::Hold);
+        }
+    }
+
+    /// The transaction ended without a message: the filters are told, the log gets its line.
+    async fn tell(&mut self, reason: AbortReason) {
+        if self.chain.wants(Stage::Abort) {
+            let context = self.context();
+            self.chain.consult(Call::Abort(reason), &context).await;
+        }
+        self.record.transaction_ended(&self.gateway, &self.session, &mut self.leg, Some(reason));
+    }
+
+    fn charge(&self, charge: &Charge) -> Result<(), &'static str> {
+        if !self.rates {
+            return Ok(());
+        }
+        let facts = self.session.facts();
+        let (address, identity) = (facts.peer.ip(), facts.auth.as_ref().map(|auth| &*auth.identity));
+        let limits = &self.gateway.limits;
+        let result = match charge {
+            Charge::Message => limits.message(address, identity),
+            Charge::Recipient => limits.recipient(address, identity),
+            Charge::AuthAttempt { account } => limits.auth_allowed(address, Some(account)),
+            Charge::AuthFailure { account } => {
+                self.record.auth_failed(&self.gateway, &self.session, account);
+                limits.auth_failed(address, account)
+            }
+        };
+        result.map_err(|refused| {
+            self.record.limited(&self.gateway, &self.session, refused.which);
+            refused.which
+        })
+    }
+
+    /// Looks the peer up, once: when a filter is asked, or the upstream and our trace field are to name it.
+    async fn learn_names(&mut self) {
+        if self.names == Names::Known {
+            return;
+        }
+        self.names = Names::Known;
+        let wait = self.generation.config.timeouts.resolve;
+        let lookup = self.generation.resolver.peer_name(self.session.facts().peer.ip(), wait);
+        let (confirmed, reverse) = Box::pin(lookup).await;
+        self.session.learn_names(confirmed, reverse);
+    }
+
+    /// Where clients log in, EHLO comes before they have.
+    fn telling(&self) -> Telling {
+        let login_may_come = self.session.rules().listener().auth != ListenerAuth::Off;
+        if login_may_come && self.session.facts().auth.is_none() { Telling::Postpone } else { Telling::Now }
+    }
+
+    async fn forward(&mut self, errand: Errand, line: &[u8]) -> Step {
+        let answer = self.leg.forward(errand, line).await;
+        // A connection that will not forget a transaction is of no use for the next one.
+        if errand == Errand::Rset && !matches!(&answer, Ok(reply) if reply.class() == 2) {
+            self.leg.abort();
+        }
+        self.session.handle(Input::Answer(answer))
+    }
+
+    async fn verify(&mut self, identity: &str, password: Secret) -> Step {
+        let identity = match &self.generation.accounts {
+            Some(accounts) => match Box::pin(accounts.verify(identity, &password)).await {
+                Verification::Good(name) => Identity::Good(name),
+                Verification::Bad => Identity::Bad,
+                Verification::Unavailable => Identity::Unavailable,
+            },
+            None => Identity::Unavailable,
+        };
+        self.record.auth_verified(&self.gateway, &identity);
+        self.session.handle(Input::Identity(identity))
+    }
+
+    async fn start_tls(&mut self, reply: &Reply) -> Option<Step> {
+        // RFC 3207 4.2 and CVE-2011-0411: STARTTLS is the last command of its group, or somebody is injecting.
+        if self.io.has_waiting() {
+            self.close(&[replies::PIPELINED_STARTTLS]).await;
+            return None;
+        }
+        self.say(reply);
+        self.io.flush().await.ok()?;
+        let tls = self.handshake().await?;
+        Some(self.session.handle(Input::Tls(Some(tls))))
+    }
+
+    async fn handshake(&mut self) -> Option<TlsFacts> {
+        let acceptor = self.generation.tls.as_ref()?;
+        let wait = self.generation.config.timeouts.handshake;
+        match timeout(wait, self.io.stream.start_tls_server(acceptor)).await {
+            Ok(Ok(tls)) => Some(tls),
+            Ok(Err(error)) => {
+                self.record.handshake_failed(&self.gateway, &self.session, &error.to_string());
+                None
+            }
+            Err(_) => {
+                self.record.handshake_failed(&self.gateway, &self.session, "timed out");
+                None
+            }
+        }
+    }
+
+    async fn receive(&mut self, plan: BodyPlan) -> BodyOutcome {
+        let context = self.context();
+        let Some(envelope) = self.session.envelope() else {
+            return BodyOutcome {
+                reply: replies::INTERNAL_ERROR,
+                close: true,
+                aborted: Some(AbortReason::UpstreamFailed),
+            };
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let config = &self.generation.config;
+        let utf8 = self.session.smtp_utf8();
+        let received = received::field(self.session.facts(), envelope, &config.hostname, utf8, now);
+        let _held = self.gateway.shutdown.receiving();
+        let parts = Parts {
+            io: &mut self.io,
+            leg: &mut self.leg,
+            chain: &mut self.chain,
+            session: &self.session,
+            config,
+            record: &mut self.record,
+            buffers: &self.gateway.buffers,
+            context,
+            received,
+        };
+        let outcome = Transfer::new(parts, plan).run().await;
+        self.record.content_answered(&outcome.reply);
+        if outcome.aborted.is_none() {
+            self.record.transaction_ended(&self.gateway, &self.session, &mut self.leg, None);
+        }
+        outcome
+    }
+
+    /// Says the last words and gives the client a moment to hear them.
+    async fn close(&mut self, replies: &[Reply]) {
+        for reply in replies {
+            self.say(reply);
+        }
+        if self.io.flush().await.is_ok() {
+            let _ = timeout(LINGER, self.io.stream.finish()).await;
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Everything sessions share, and how a new configuration takes the place of an old one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+
+use super::record::Metrics;
+use crate::accounts::{Accounts, PasswordFile, PasswordFileError};
+use crate::chain::{Chain, ChainError};
+use crate::config::{Auth, Config, Limits as SessionLimits, TlsFiles};
+use crate::net::dns::{Resolver, ResolverError};
+use crate::net::tls::{Acceptor, Identity, TlsError};
+use crate::policy;
+use crate::state::limits::Limits;
+use crate::upstream::Upstream;
+
+use super::buffers::BodyBuffers;
+use super::shutdown::Shutdown;
+
+/// A part of a configuration that cannot be made; each says which and why.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Accounts(#[from] PasswordFileError),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("the DNS resolver cannot be set up: {0}")]
+    Resolver(#[from] ResolverError),
+}
+
+/// One configuration with everything made from it. A session keeps the one it began with.
+#[derive(Debug)]
+pub struct Generation {
+    pub(super) config: Arc<Config>,
+    pub(super) chain: Arc<Chain>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) resolver: Resolver,
+    /// Of its own: what a session began with it keeps, and a reload needs nobody's leave.
+    pub(super) tls: Option<Acceptor>,
+    pub(super) accounts: Option<Accounts>,
+    limits: Arc<SessionLimits>,
+}
+
+impl Generation {
+    /// Makes everything a configuration names; `before` lends what survives a reload (filters' counters and
+    /// key-value stores, unchanged tables).
+    ///
+    /// # Errors
+    /// The first part that cannot be made, in words for the operator. Nothing of `before` has changed then.
+    pub fn build(config: Config, before: Option<&Generation>) -> Result<Generation, BuildError> {
+        let tls = config.tls.as_ref().map(|files| acceptor(files)).transpose()?;
+        let accounts = config.auth.as_ref().map(accounts).transpose()?;
+        let chain = Chain::reload(before.map(|old| &*old.chain), &config)?;
+        let resolver = Resolver::new(&config.resolver)?;
+        let upstream = Upstream::new(&config.upstream, &config.hostname, &config.timeouts, resolver.clone())?;
+        Ok(Generation {
+            limits: Arc::new(config.limits.clone()),
+            chain: Arc::new(chain),
+            upstream: Arc::new(upstream),
+            resolver,
+            tls,
+            accounts,
+            config: Arc::new(config),
+        })
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The bounds for a client, and whether rate limits count it.
+    pub(super) fn limits_for(&self, address: IpAddr) -> (Arc<SessionLimits>, bool) {
+        if self.config.networks.is_empty() {
+            return (Arc::clone(&self.limits), true);
+        }
+        let (limits, rates) = policy::limits::for_client(&self.config, address);
+        (Arc::new(limits), rates)
+    }
+}
+
+fn acceptor(files: &TlsFiles) -> Result<Acceptor, TlsError> {
+    let identity = Identity::load(files, SystemTime::now())?;
+    for warning in identity.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Acceptor::new(&identity)
+}
+
+fn accounts(settings: &Auth) -> Result<Accounts, PasswordFileError> {
+    let file = PasswordFile::load(&settings.password_file)?;
+    for warning in file.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(Accounts::new(file, settings.hashing_concurrent_max))
+}
+
+/// The running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    generation: ArcSwap<Generation>,
+    pub(super) limits: Limits,
+    pub(super) metrics: Metrics,
+    pub(super) buffers: BodyBuffers,
+    pub shutdown: Shutdown,
+}
+
+impl Gateway {
+    #[must_use]
+    pub fn new(generation: Generation) -> Arc<Gateway> {
+        Arc::new(Gateway {
+            limits: Limits::new(&generation.config.rates),
+            generation: ArcSwap::from_pointee(generation),
+            metrics: Metrics,
+            buffers: BodyBuffers::default(),
+            shutdown: Shutdown::default(),
+        })
+    }
+
+    #[must_use]
+    pub fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
+    }
+
+    /// New sessions begin with this one.
+    pub fn replace(&self, generation: Generation) {
+        self.limits.reload(&generation.config.rates);
+        self.generation.store(Arc::new(generation));
+    }
+}

@@ -1,0 +1,139 @@
+//! The end of a message: the last verdict, the final dot, the answer. The only file that sends a dot of its own.
+
+use super::ask::{self, Held};
+use crate::mail::{AbortReason, Edit, Stage};
+use crate::session::{BodyOutcome, BodyPlan, Errand};
+use crate::smtp::{Reply, replies};
+
+use super::{Broken, CHUNK_BYTES_MAX, Course, Fate, Transfer};
+
+/// Held content goes upstream in pieces of this size.
+const SEND_BYTES: usize = 4 * CHUNK_BYTES_MAX;
+
+impl Transfer<'_> {
+    pub(super) async fn finish(&mut self) -> BodyOutcome {
+        let drained = Course::Drain(Fate::upstream_failed(replies::INTERNAL_ERROR));
+        let fate = match std::mem::replace(&mut self.course, drained) {
+            Course::Drain(fate) => fate,
+            Course::Forward(None) => self.answer().await,
+            Course::Forward(Some(held)) => self.release(held).await,
+            Course::Hold(held) => self.deliver_held(held).await,
+            // The last piece completes every header block.
+            Course::Head(_) => Fate::upstream_failed(replies::INTERNAL_ERROR),
+        };
+        BodyOutcome { reply: fate.reply, close: fate.close, aborted: fate.aborted }
+    }
+
+    /// The client left, fell silent, or will not stop: nothing it sent is delivered.
+    pub(super) async fn broken(&mut self, broken: Broken) -> BodyOutcome {
+        let (reply, reason) = match broken {
+            Broken::Gone => (replies::TIMEOUT, AbortReason::ClientGone),
+            Broken::Silence => (replies::TIMEOUT, AbortReason::Timeout),
+            Broken::Endless => match &self.course {
+                Course::Drain(fate) => (Reply { code: 421, ..fate.reply.clone() }, AbortReason::Refused),
+                _ => (replies::TIMEOUT, AbortReason::Refused),
+            },
+        };
+        self.turn(Fate { reply: reply.clone(), aborted: Some(reason), close: true }).await;
+        BodyOutcome { reply, close: true, aborted: Some(reason) }
+    }
+
+    /// The dot is out: whatever the upstream says now is the client's answer.
+    async fn answer(&mut self) -> Fate {
+        match self.with.leg.final_reply().await {
+            Ok(reply) if reply.class() == 2 => Fate { reply, aborted: None, close: false },
+            Ok(reply) => Fate::refused(reply),
+            Err(reply) => Fate::upstream_failed(reply),
+        }
+    }
+
+    async fn consult_message(&mut self, held: &mut Held) -> Result<Vec<Edit>, Fate> {
+        let outcome = ask::message(held);
+        self.with.record.heard(&outcome);
+        match Fate::weigh(Stage::Message, outcome.verdict) {
+            None if self.with.io.is_gone().await => {
+                Err(Fate { reply: replies::TIMEOUT, aborted: Some(AbortReason::ClientGone), close: true })
+            }
+            None => Ok(outcome.edits),
+            Some(fate) => Err(fate),
+        }
+    }
+
+    /// Everything but the dot is upstream; the filters at `message` decide whether it follows.
+    async fn release(&mut self, mut held: Box<Held>) -> Fate {
+        if let Err(fate) = self.consult_message(&mut held).await {
+            self.with.leg.abort();
+            return fate;
+        }
+        match self.with.leg.content(b".\r\n").await {
+            Ok(()) => self.answer().await,
+            Err(reply) => Fate::upstream_failed(reply),
+        }
+    }
+
+    /// The filters speak, then the upstream hears what they made of it.
+    async fn deliver_held(&mut self, mut held: Box<Held>) -> Fate {
+        let edits = match self.consult_message(&mut held).await {
+            Ok(edits) => edits,
+            Err(fate) => {
+                self.with.leg.reset().await;
+                return fate;
+            }
+        };
+        match self.say_held(edits, &held).await {
+            Ok(()) => self.answer().await,
+            Err(fate) => fate,
+        }
+    }
+
+    async fn say_held(&mut self, edits: Vec<Edit>, held: &Held) -> Result<(), Fate> {
+        let lines = match self.with.session.late_edits(edits) {
+            Ok(lines) => lines,
+            Err(reply) => {
+                self.with.leg.reset().await;
+                return Err(Fate::refused(reply));
+            }
+        };
+        for line in &lines {
+            let reply = self.with.leg.forward(Errand::of_line(line), line).await.map_err(Fate::upstream_failed)?;
+            if reply.class() != 2 {
+                // The client was told otherwise when it said MAIL and RCPT.
+                self.with.leg.reset().await;
+                return Err(Fate::refused(replies::EDIT_REFUSED_UPSTREAM));
+            }
+        }
+        let reply = self.with.leg.forward(Errand::Data, b"DATA\r\n").await.map_err(Fate::upstream_failed)?;
+        if reply.code != 354 {
+            self.with.leg.reset().await;
+            return Err(Fate::refused(reply));
+        }
+        // From here on a failure leaves the upstream without a dot.
+        self.plan = BodyPlan::Stream;
+        let sent = self.send_held(held).await;
+        if sent.is_err() {
+            self.with.leg.abort();
+        }
+        sent
+    }
+
+    async fn send_held(&mut self, held: &Held) -> Result<(), Fate> {
+        let mut fields = Vec::with_capacity(held.headers.octets());
+        held.headers.write_into(&mut fields);
+        let mut wire = Vec::with_capacity(SEND_BYTES + 1_024);
+        wire.extend_from_slice(self.with.received.as_bytes());
+        self.stuffer.push(&fields, &mut wire);
+        let (mut offset, len) = (0, held.body.len());
+        while offset < len {
+            let piece = held.body.read_at(offset, SEND_BYTES).await.map_err(|error| self.spool_failed(&error))?;
+            offset += piece.len() as u64;
+            self.stuffer.push(&piece, &mut wire);
+            if offset < len {
+                self.with.leg.content(&wire).await.map_err(Fate::upstream_failed)?;
+                wire.clear();
+            }
+        }
+        // The last octets and the dot leave in one write.
+        std::mem::take(&mut self.stuffer).finish(&mut wire);
+        self.with.leg.content(&wire).await.map_err(Fate::upstream_failed)
+    }
+}
