@@ -37,6 +37,14 @@ pub(crate) struct Surroundings {
     pub configs: String,
 }
 
+/// How content must end upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Dot,
+    /// Without one.
+    Cut,
+}
+
 #[derive(Debug)]
 struct Stage {
     client: Option<Stream>,
@@ -158,7 +166,8 @@ impl Stage {
             Event::Server(patterns) => self.expect_reply(&patterns).await,
             Event::ServerCloses => self.expect_close().await,
             Event::Upstream(pattern) => self.expect_upstream(&pattern).await,
-            Event::UpstreamCut => self.expect_cut().await,
+            Event::UpstreamCut => self.expect_content(Ending::Cut).await,
+            Event::UpstreamMessage => self.expect_content(Ending::Dot).await,
             Event::UpstreamSays(octets) => self.order(Order::Say(octets)),
             Event::UpstreamCloses => self.order(Order::Close),
             Event::UpstreamResets => self.order(Order::Reset),
@@ -264,15 +273,15 @@ impl Stage {
         }
     }
 
-    async fn expect_cut(&mut self) -> Result<(), String> {
+    async fn expect_content(&mut self, ending: Ending) -> Result<(), String> {
         loop {
             let heard = timeout(PATIENCE, self.upstream.heard.recv()).await;
-            match heard.map_err(|_| "the upstream connection stays open")?.ok_or("the upstream has ended")? {
+            match heard.map_err(|_| "the message does not end")?.ok_or("the upstream has ended")? {
                 Heard::Opened => {}
-                Heard::Closed => return Ok(()),
-                Heard::Line(line) if line.starts_with(b".") && line.trim_ascii_end() == b"." => {
-                    return Err("a dot went upstream".into());
-                }
+                Heard::Closed if ending == Ending::Cut => return Ok(()),
+                Heard::Closed => return Err("the message was cut".into()),
+                Heard::Line(line) if line == b".\r\n" && ending == Ending::Dot => return Ok(()),
+                Heard::Line(line) if line.trim_ascii_end() == b"." => return Err("a dot went upstream".into()),
                 Heard::Line(_) => {}
             }
         }

@@ -14,7 +14,7 @@
 //! `C:` the client says a line, `C~` raw octets with `\r \n \0 \\ \xNN \*N{…}` escapes; `S:` we answer; `P:` what the
 //! upstream hears; `U:` what it answers. `…` at an end: the rest (of the reply, of the field) is not compared.
 //! Directives: `C! tls` (handshake), `C! reset`, `C! half-close`, `S! closed`, `P! cut` (part of a message,
-//! then the connection closes without a dot), `U! close`, `U! reset`, `U! gone`
+//! then the connection closes without a dot), `P! message` (a whole one), `U! close`, `U! reset`, `U! gone`
 //! (nobody listens), `U! back`.
 
 use std::fmt::Write as _;
@@ -31,6 +31,8 @@ pub(crate) enum Event {
     Upstream(String),
     /// Part of a message, then the end of the connection, and never a lone dot.
     UpstreamCut,
+    /// A whole message, whatever it says, with its dot.
+    UpstreamMessage,
     UpstreamSays(Vec<u8>),
     UpstreamCloses,
     UpstreamResets,
@@ -153,6 +155,7 @@ fn directive(mark: &str, said: &str) -> Result<Event, String> {
         ("C!", "reset") => Event::ClientReset,
         ("C!", "half-close") => Event::ClientHalfClose,
         ("S!", "closed") => Event::ServerCloses,
+        ("P!", "message") => Event::UpstreamMessage,
         ("P!", "cut") => Event::UpstreamCut,
         ("U!", "close") => Event::UpstreamCloses,
         ("U!", "reset") => Event::UpstreamResets,
