@@ -2,7 +2,7 @@
 //! (sysexits: 64 usage, 78 configuration, 1 anything else).
 
 pub mod check;
-// pub mod demo;
+pub mod demo;
 pub mod load;
 pub mod passwd;
 pub mod serve;
@@ -30,7 +30,8 @@ enum Command {
     Passwd(passwd::Passwd),
     /// Run a small mail server that stores a Maildir: an upstream to try things with.
     Sink(sink::Sink),
-    // Demo(demo::Demo),
+    /// Show all of it at work on this machine, then let you try.
+    Demo(demo::Demo),
 }
 
 /// Parses the command line and runs the command.
@@ -50,7 +51,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Passwd(args) => passwd::run(&args),
         Command::Sink(args) => sink::run(&args),
-        // Command::Demo(args) => demo::run(args),
+        Command::Demo(args) => demo::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("wasmilter: {error:#}");

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a command line tool talks to its terminal")]
 
 mod bench;
+mod demo;
 mod shell;
 mod test;
 mod tools;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
+  demo [--once]                    a gateway, a mailbox behind it, and mail going through both
   test [--list] [--only STEP]...   everything a change has to pass, in order; stops at the first failure
   bench [--rounds N] [--write-readme] [--program FILE]
                                    cost of a message and of an idle connection, beside the direct way
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.split_first() {
         Some((&"test", rest)) => test::all(rest),
+        Some((&"demo", rest)) => demo::main(rest),
         Some((&"bench", rest)) => bench::main(rest),
         Some((&"hold-connections", rest)) => bench::hold_connections(rest),
         Some((&"advisories", [])) => test::advisories(),

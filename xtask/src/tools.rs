@@ -13,15 +13,23 @@ pub(crate) const WASM_TARGETS: [&str; 2] = ["wasm32-wasip2", "wasm32-unknown-unk
 /// Compiled once and kept in `target/tools`; a version of its own in the path, so that a raise rebuilds it.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
-/// Program → Debian package, for the end-to-end test.
-pub(crate) const MAIL_PROGRAMS: [(&str, &str); 6] = [
+/// Program → Debian package.
+type Programs = [(&'static str, &'static str)];
+
+/// For the end-to-end test and the bench.
+const MAIL_PROGRAMS: &Programs = &[
     ("postfix", "postfix"),
     ("smtp-source", "postfix"),
     ("swaks", "swaks"),
     ("curl", "curl"),
     ("python3", "python3"),
     ("openssl", "openssl"),
+    ("setpriv", "util-linux"),
+    ("prlimit", "util-linux"),
 ];
+
+/// For the library that drives the fuzz targets.
+const CPP_COMPILER: &Programs = &[("c++", "g++")];
 
 /// Makes sure that `cargo fmt` and `cargo clippy` exist.
 pub(crate) fn components() -> Outcome {
@@ -47,9 +55,20 @@ pub(crate) fn wasm_targets() -> Outcome {
     Ok(())
 }
 
-/// Makes sure that `MAIL_PROGRAMS` exist; `apt-get` is asked as root only.
+/// Makes sure that Postfix and the clients of the end-to-end test exist.
 pub(crate) fn mail_programs() -> Outcome {
-    let mut packages: Vec<&str> = missing_programs().map(|(_, package)| package).collect();
+    install(MAIL_PROGRAMS)
+}
+
+/// Makes sure that C++ can be compiled.
+pub(crate) fn cpp_compiler() -> Outcome {
+    install(CPP_COMPILER)
+}
+
+/// Makes sure that the programs exist; `apt-get` is asked as root only.
+fn install(programs: &Programs) -> Outcome {
+    let missing = || programs.iter().filter(|(program, _)| find(program).is_none());
+    let mut packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
     packages.dedup();
     if packages.is_empty() {
         return Ok(());
@@ -67,14 +86,10 @@ pub(crate) fn mail_programs() -> Outcome {
     let mut apt = command("sh", &["-c", &install]);
     apt.env("DEBIAN_FRONTEND", "noninteractive");
     run(apt)?;
-    match missing_programs().next() {
+    match missing().next() {
         None => Ok(()),
         Some((program, package)) => Err(format!("the package {package} is installed and has no program {program}")),
     }
-}
-
-fn missing_programs() -> impl Iterator<Item = (&'static str, &'static str)> {
-    MAIL_PROGRAMS.into_iter().filter(|(program, _)| find(program).is_none())
 }
 
 /// The command that builds the filters as components. From their own folder, because that is where cargo finds which

@@ -120,3 +120,8 @@ fn greylist_remembers() {
     let imports = ["clock", "config", "envelope", "kv", "log", "session", "tables"];
     assert_is("greylist", &["lifecycle", "on-rcpt"], &imports);
 }
+
+#[test]
+fn endless_needs_nothing() {
+    assert_is("endless", &["on-rcpt"], &["log"]);
+}
