@@ -18,6 +18,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::config;
 use crate::smtp::sasl::Secret;
 
 pub use file::{LineFault, NAME_OCTETS_MAX, PASSWORD_FILE_BYTES_MAX, PasswordFile, PasswordFileError};
@@ -59,6 +60,14 @@ impl std::fmt::Debug for Accounts {
 }
 
 impl Accounts {
+    /// What the configuration names.
+    ///
+    /// # Errors
+    /// Names the file, and the line where it is a line's fault.
+    pub fn load(settings: &config::Auth) -> Result<Accounts, PasswordFileError> {
+        Ok(Accounts::new(PasswordFile::load(&settings.password_file)?, settings.hashing_concurrent_max))
+    }
+
     /// At most `hashing_max` passwords are looked at at once (at least one).
     #[must_use]
     pub fn new(file: PasswordFile, hashing_max: usize) -> Accounts {
@@ -75,6 +84,12 @@ impl Accounts {
             new.waiting = Arc::clone(&old.waiting);
         }
         self.current.store(Arc::new(new));
+    }
+
+    /// What the operator should hear about the file although it was taken.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.current.load().file.warnings().to_vec()
     }
 
     /// How many accounts there are.

@@ -1,1 +1,116 @@
-//! Floor 9: metrics and health over HTTP.
+//! Floor 9: the operator's door: `GET /metrics` and `GET /healthz` over HTTP, on a loopback address unless the
+//! configuration says otherwise. It shows, and changes nothing.
+//!
+//! It is the last to go at shutdown, so that a load balancer sees 503 while sessions end. Connections are bounded in
+//! number and in time: it is no place to wait at.
+
+mod listener;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::config;
+use crate::report::Metrics;
+
+pub use listener::{CONNECTION_TIME_MAX, CONNECTIONS_MAX};
+
+/// How the gateway is, at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// It ends: no new sessions.
+    pub draining: bool,
+    /// Sessions open.
+    pub sessions: u32,
+    /// When the upstream last answered as it should; `None` when it has not been asked yet.
+    pub upstream_last_ok: Option<SystemTime>,
+}
+
+/// The address cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ([admin]): {source}")]
+pub struct AdminError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// Bound and not serving yet, so that a start or a reload can fail before it changes anything.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+struct Shown {
+    metrics: Metrics,
+    health: Box<dyn Fn() -> Health + Send + Sync>,
+    began: Instant,
+}
+
+impl Admin {
+    /// # Errors
+    /// Names the address.
+    pub async fn bind(settings: &config::Admin) -> Result<Admin, AdminError> {
+        let address = settings.address;
+        let failed = |source| AdminError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Admin { listener, address })
+    }
+
+    /// Where it listens, with the port the kernel chose for port 0.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` resolves, then lets the answers under way finish (for at most
+    /// [`CONNECTION_TIME_MAX`]).
+    pub async fn serve(
+        self,
+        metrics: Metrics,
+        health: impl Fn() -> Health + Send + Sync + 'static,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let shown = Arc::new(Shown { metrics, health: Box::new(health), began: Instant::now() });
+        let router =
+            Router::new().route("/metrics", get(metrics_text)).route("/healthz", get(healthz)).with_state(shown);
+        let serving = axum::serve(listener::Limited::new(self.listener), router).with_graceful_shutdown(stop);
+        if let Err(error) = serving.await {
+            tracing::error!(address = %self.address, %error, "the admin address is no longer served");
+        }
+    }
+}
+
+async fn metrics_text(State(shown): State<Arc<Shown>>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), NO_STORE];
+    (headers, shown.metrics.render()).into_response()
+}
+
+/// 200 while new sessions are taken, 503 when not. The upstream being away is told, but is no 503: the gateway then
+/// answers clients as it should (451), and taking it out of service would help nobody.
+async fn healthz(State(shown): State<Arc<Shown>>) -> Response {
+    let health = (shown.health)();
+    let (status, word) =
+        if health.draining { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ok") };
+    let ago = health.upstream_last_ok.and_then(|moment| SystemTime::now().duration_since(moment).ok());
+    let body = serde_json::json!({
+        "status": word,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": shown.began.elapsed().as_secs(),
+        "sessions": health.sessions,
+        "upstream_ok_seconds_ago": ago.map(|ago| ago.as_secs()),
+    });
+    (status, [(header::CONTENT_TYPE, "application/json"), NO_STORE], format!("{body}\n")).into_response()
+}
+
+const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");

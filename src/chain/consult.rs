@@ -151,7 +151,7 @@ fn settle_fault(
         stage = fault.stage.name(),
         kind,
         session = %ctx.session.id,
-        message = ctx.envelope.as_ref().map(|envelope| &*envelope.id),
+        transaction = ctx.envelope.as_ref().map(|envelope| &*envelope.id),
         detail = %fault.detail,
         "a filter failed"
     );

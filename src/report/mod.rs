@@ -1,1 +1,13 @@
-//! Floor 5: one-way facts to log and metrics. Decides nothing.
+//! Floor 5: one-way facts, to the log and to the metrics.
+//!
+//! It is told after the fact, returns nothing, and decides nothing. Whatever comes from outside is shown escaped and
+//! cut, in [`log`], where all of it passes.
+
+mod escape;
+pub mod event;
+pub mod log;
+pub mod metrics;
+mod transaction;
+
+pub use metrics::Metrics;
+pub use transaction::{FilterSaid, Outcome, Transaction};

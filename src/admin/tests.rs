@@ -1,0 +1,100 @@
+//! Asked over a socket, as a load balancer and Prometheus ask.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+struct Running {
+    address: SocketAddr,
+    draining: Arc<AtomicBool>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+async fn start() -> Running {
+    let admin = Admin::bind(&config::Admin { address: "127.0.0.1:0".parse().unwrap() }).await.unwrap();
+    let address = admin.local_addr();
+    let metrics = Metrics::detached().unwrap();
+    metrics.received(7);
+    let draining = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&draining);
+    let health = move || Health {
+        draining: flag.load(Ordering::Relaxed),
+        sessions: 3,
+        upstream_last_ok: Some(SystemTime::now() - Duration::from_secs(5)),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(admin.serve(metrics, health, async move {
+        let _ = stopped.await;
+    }));
+    Running { address, draining, stop: Some(stop), task }
+}
+
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    tcp.write_all(format!("{request}\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn health_says_ok_and_then_that_it_drains() {
+    let running = start().await;
+    let answer = ask(running.address, "GET /healthz HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let body: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!((&body["status"], &body["sessions"]), (&"ok".into(), &3.into()));
+    assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
+    assert!(body["upstream_ok_seconds_ago"].as_u64().unwrap() >= 5 && body["uptime_seconds"].is_u64());
+    running.draining.store(true, Ordering::Relaxed);
+    let answer = ask(running.address, "GET /healthz HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"draining\""), "{answer}");
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let running = start().await;
+    let answer = ask(running.address, "GET /metrics HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("text/plain; version=0.0.4"), "{answer}");
+    assert!(answer.contains("\nwasmilter_message_bytes_total 7\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn nothing_else_is_to_be_had() {
+    let running = start().await;
+    assert!(ask(running.address, "GET / HTTP/1.1").await.starts_with("HTTP/1.1 404 "));
+    assert!(ask(running.address, "POST /healthz HTTP/1.1").await.starts_with("HTTP/1.1 405 "));
+}
+
+#[tokio::test]
+async fn it_stops_when_told() {
+    let mut running = start().await;
+    drop(running.stop.take());
+    running.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let running = start().await;
+    let error = Admin::bind(&config::Admin { address: running.address }).await.unwrap_err().to_string();
+    assert!(error.contains(&running.address.to_string()) && error.contains("[admin]"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_only_waits_is_cut() {
+    let running = start().await;
+    let mut tcp = TcpStream::connect(running.address).await.unwrap();
+    tcp.write_all(b"GET /healthz HT").await.unwrap();
+    let mut rest = Vec::new();
+    // The clock is the test's: it jumps to the deadline once everybody waits.
+    let _ = tcp.read_to_end(&mut rest).await;
+    assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
+}
