@@ -4,10 +4,10 @@
 //! to do so twice, and refuses whatever is not a listening TCP socket.
 
 use std::net::TcpListener;
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Type};
 
 /// More sockets than this in one activation is a mistake.
 const SOCKETS_MAX: usize = 256;
@@ -40,7 +40,8 @@ impl Inherited {
         Inherited::default()
     }
 
-    /// Takes over what systemd passed to this process; nothing when it passed nothing, or was asked before.
+    /// Takes over what systemd passed to this process; nothing when it passed nothing, or was asked before. To be
+    /// called at the start, before any socket is opened.
     ///
     /// # Errors
     /// When the environment lies about the descriptors, or one is no listening TCP socket.
@@ -54,12 +55,8 @@ impl Inherited {
         }
         let mut sockets = Vec::new();
         for (fd, name) in passed {
-            let socket = Socket::from(own(fd));
-            let tcp = listening_tcp(&socket).unwrap_or(false);
-            if !tcp {
-                return Err(InheritError::NotTcp(name));
-            }
-            sockets.push((name, socket.into()));
+            let socket = own_listening_tcp(fd).ok_or(InheritError::NotTcp(name.clone()))?;
+            sockets.push((name, TcpListener::from(socket)));
         }
         Ok(Inherited { sockets })
     }
@@ -85,17 +82,25 @@ impl Inherited {
     }
 }
 
-fn listening_tcp(socket: &Socket) -> std::io::Result<bool> {
+fn listening_tcp(socket: &SockRef<'_>) -> std::io::Result<bool> {
     let domain = socket.domain()?;
     Ok((domain == Domain::IPV4 || domain == Domain::IPV6)
         && socket.r#type()? == Type::STREAM
         && socket.is_listener()?)
 }
 
+/// Owns a descriptor after a look at it. Where the environment lies, the number may be the runtime's own by now:
+/// what is no listening TCP socket is neither taken nor closed.
 #[allow(unsafe_code, reason = "a descriptor's number from the environment has to become an owned descriptor once")]
-fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: sd_listen_fds(3) hands descriptors 3 and following to this process alone; sd-notify has checked that
-    // LISTEN_PID is ours and that each is open. Nobody else in the program takes them: `TAKEN` lets one call pass,
-    // made before anything else could have closed or reused them.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+fn own_listening_tcp(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: sd-notify has just found the descriptor open, and nothing closes it while we look: at a start there is
+    // one thread that opens and closes.
+    let looked_at = unsafe { BorrowedFd::borrow_raw(fd) };
+    if !listening_tcp(&SockRef::from(&looked_at)).unwrap_or(false) {
+        return None;
+    }
+    // SAFETY: sd_listen_fds(3) hands descriptors 3 and following to this process alone (LISTEN_PID is ours), and
+    // nobody else in the program takes them: `TAKEN` lets one call pass, made before we have opened listening
+    // sockets of our own, and this is one.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }

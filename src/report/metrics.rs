@@ -118,7 +118,7 @@ impl Metrics {
             .stack_size(128 * 1024)
             .spawn(move || {
                 loop {
-                    std::thread::sleep(UPKEEP_EVERY);
+                    std::thread::park_timeout(UPKEEP_EVERY);
                     upkeep.run_upkeep();
                 }
             })
