@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::load::load;
 use crate::config::{self, Config};
 use crate::net::inherit::Inherited;
+use crate::report::{self, Metrics};
 use crate::server::{Gateway, Generation, Listeners};
 
 /// Where a package puts it.
@@ -37,7 +38,7 @@ pub fn run(args: &Serve) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(78));
         }
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    report::log::init(&config.log)?;
     warn(&warnings);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_name("wasmilter");
@@ -52,10 +53,11 @@ async fn serve(config: Config, path: &Path) -> anyhow::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let metrics = Metrics::install()?;
     let shutdown = config.shutdown.clone();
     let generation = Generation::build(config, None)?;
     let config = Arc::clone(generation.config());
-    let gateway = Gateway::new(generation);
+    let gateway = Gateway::new(generation, metrics);
     let mut listeners = Listeners::new(Inherited::from_systemd()?);
     let sockets = listeners.bind(&config)?;
     listeners.accept(&gateway, sockets);

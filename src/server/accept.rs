@@ -10,6 +10,7 @@ use crate::config::ListenerTls;
 use crate::mail::{PeerName, SessionFacts};
 use crate::net::listen::{Bound, canonical};
 use crate::net::stream::Stream;
+use crate::report::event;
 use crate::smtp::replies;
 use crate::state::limits::{ConnectionGuard, Refused};
 
@@ -102,7 +103,7 @@ fn turn_away(
 ) {
     gateway.metrics.limited(limit);
     let Some(listener) = generation.config.listeners.get(index) else { return };
-    tracing::info!(listener = %listener.name, peer = %peer.ip(), limit, "connection refused: too many");
+    event::connection_refused(&listener.name, peer.ip(), limit);
     if listener.tls != ListenerTls::Implicit {
         let mut line = Vec::new();
         let reply = match limit {

@@ -11,7 +11,10 @@ use crate::chain::{BodyMode, Call, Context, SessionChain};
 use crate::config::{ListenerAuth, ListenerTls};
 use crate::mail::{AbortReason, SessionFacts, Stage, TlsFacts, Verdict};
 use crate::net::stream::Stream;
-use crate::session::{Ask, BodyOutcome, BodyPlan, Charge, Errand, Identity, Input, Rules, Session, Step, received};
+use crate::report::event;
+use crate::session::{
+    Ask, BodyOutcome, BodyPlan, Charge, Ended, Errand, Identity, Input, Rules, Session, Step, received,
+};
 use crate::smtp::sasl::Secret;
 use crate::smtp::{Reply, replies};
 
@@ -61,21 +64,11 @@ impl Connection {
         let (limits, rates) = generation.limits_for(facts.peer.ip());
         let chain = SessionChain::new(Arc::clone(&generation.chain), &facts.listener);
         let io = ClientIo::new(stream, config.timeouts.write);
-        let leg = Leg::new(Arc::clone(&generation.upstream));
+        let leg = Leg::new(Arc::clone(&generation.upstream), gateway.metrics.clone());
+        let record = Record::new(&gateway.metrics, &facts.listener);
         let overdue = Instant::now() + config.timeouts.session;
         let session = Session::new(rules, limits, Arc::new(facts));
-        Connection {
-            gateway,
-            generation,
-            io,
-            session,
-            chain,
-            leg,
-            record: Record::default(),
-            overdue,
-            rates,
-            names: Names::Unknown,
-        }
+        Connection { gateway, generation, io, session, chain, leg, record, overdue, rates, names: Names::Unknown }
     }
 
     /// The whole session.
@@ -91,7 +84,7 @@ impl Connection {
         self.drive(first).await;
         self.chain.consult(Call::Quit, &self.context()).await;
         self.leg.quit().await;
-        self.record.session_ended(&self.gateway, &self.session);
+        self.record.session_ended(&self.session);
     }
 
     /// The loop on one screen: each arm does one thing and hands its outcome to the session.
@@ -121,8 +114,8 @@ impl Connection {
                     Step::Close(vec![reply])
                 }
                 Step::Consult(ask) => self.consult(ask).await,
-                Step::Tell(reason, then) => {
-                    self.tell(reason).await;
+                Step::Tell(ended, then) => {
+                    self.tell(ended).await;
                     *then
                 }
                 Step::Charge(charge) => {
@@ -156,8 +149,7 @@ impl Connection {
     }
 
     fn say(&mut self, reply: &Reply) {
-        self.gateway.metrics.reply(reply.code);
-        self.record.said(reply);
+        self.record.said(&self.session, reply);
         self.io.queue(reply);
     }
 
@@ -175,13 +167,23 @@ impl Connection {
         };
         Some(match heard {
             Heard::Line(_) if self.gateway.shutdown.begun() => self.session.handle(Input::Shutdown),
-            Heard::Line(range) => self.session.handle(Input::Line(self.io.input(range))),
+            Heard::Line(range) => {
+                let line = self.io.input(range);
+                self.record.command(line);
+                self.session.handle(Input::Line(line))
+            }
             Heard::Bad(bad) => self.session.handle(Input::BadLine(bad)),
-            Heard::Silence if Instant::now() >= self.overdue => self.session.handle(Input::Overdue),
-            Heard::Silence => self.session.handle(Input::Silence),
+            Heard::Silence if Instant::now() >= self.overdue => {
+                self.record.ends("too-long");
+                self.session.handle(Input::Overdue)
+            }
+            Heard::Silence => {
+                self.record.ends("timeout");
+                self.session.handle(Input::Silence)
+            }
             Heard::Gone => {
-                if self.session.envelope().is_some() {
-                    self.tell(AbortReason::ClientGone).await;
+                if let Some(ended) = self.session.abandon(AbortReason::ClientGone) {
+                    self.tell(ended).await;
                 }
                 return None;
             }
@@ -223,12 +225,13 @@ impl Connection {
     }
 
     /// The transaction ended without a message: the filters are told, the log gets its line.
-    async fn tell(&mut self, reason: AbortReason) {
-        if self.chain.wants(Stage::Abort) {
-            let context = self.context();
-            self.chain.consult(Call::Abort(reason), &context).await;
+    async fn tell(&mut self, ended: Ended) {
+        let Ended { reason, envelope } = ended;
+        let context = Context { session: Arc::clone(self.session.facts()), envelope: Some(envelope) };
+        self.chain.consult(Call::Abort(reason), &context).await;
+        if let Some(envelope) = &context.envelope {
+            self.record.transaction_ended(&self.session, envelope, &mut self.leg, Some(reason));
         }
-        self.record.transaction_ended(&self.gateway, &self.session, &mut self.leg, Some(reason));
     }
 
     fn charge(&self, charge: &Charge) -> Result<(), &'static str> {
@@ -242,13 +245,13 @@ impl Connection {
             Charge::Message => limits.message(address, identity),
             Charge::Recipient => limits.recipient(address, identity),
             Charge::AuthAttempt { account } => limits.auth_allowed(address, Some(account)),
-            Charge::AuthFailure { account } => {
-                self.record.auth_failed(&self.gateway, &self.session, account);
+            Charge::AuthFailure { mechanism, account } => {
+                event::auth_failed(facts, mechanism, account);
                 limits.auth_failed(address, account)
             }
         };
         result.map_err(|refused| {
-            self.record.limited(&self.gateway, &self.session, refused.which);
+            self.record.limited(&self.session, refused.which);
             refused.which
         })
     }
@@ -281,15 +284,16 @@ impl Connection {
     }
 
     async fn verify(&mut self, identity: &str, password: Secret) -> Step {
-        let identity = match &self.generation.accounts {
-            Some(accounts) => match Box::pin(accounts.verify(identity, &password)).await {
-                Verification::Good(name) => Identity::Good(name),
-                Verification::Bad => Identity::Bad,
-                Verification::Unavailable => Identity::Unavailable,
-            },
-            None => Identity::Unavailable,
+        let verification = match &self.generation.accounts {
+            Some(accounts) => Box::pin(accounts.verify(identity, &password)).await,
+            None => Verification::Unavailable,
         };
-        self.record.auth_verified(&self.gateway, &identity);
+        self.record.verified(&self.session, identity, &verification);
+        let identity = match verification {
+            Verification::Good(name) => Identity::Good(name),
+            Verification::Bad => Identity::Bad,
+            Verification::Unavailable => Identity::Unavailable,
+        };
         self.session.handle(Input::Identity(identity))
     }
 
@@ -309,13 +313,16 @@ impl Connection {
         let acceptor = self.generation.tls.as_ref()?;
         let wait = self.generation.config.timeouts.handshake;
         match timeout(wait, self.io.stream.start_tls_server(acceptor)).await {
-            Ok(Ok(tls)) => Some(tls),
+            Ok(Ok(tls)) => {
+                self.record.handshake(&self.session, Ok(()));
+                Some(tls)
+            }
             Ok(Err(error)) => {
-                self.record.handshake_failed(&self.gateway, &self.session, &error.to_string());
+                self.record.handshake(&self.session, Err(&error.to_string()));
                 None
             }
             Err(_) => {
-                self.record.handshake_failed(&self.gateway, &self.session, "timed out");
+                self.record.handshake(&self.session, Err("timed out"));
                 None
             }
         }
@@ -349,7 +356,10 @@ impl Connection {
         let outcome = Transfer::new(parts, plan).run().await;
         self.record.content_answered(&outcome.reply);
         if outcome.aborted.is_none() {
-            self.record.transaction_ended(&self.gateway, &self.session, &mut self.leg, None);
+            self.chain.end_transaction();
+            if let Some(envelope) = self.session.envelope() {
+                self.record.transaction_ended(&self.session, envelope, &mut self.leg, None);
+            }
         }
         outcome
     }
@@ -357,6 +367,11 @@ impl Connection {
     /// Says the last words and gives the client a moment to hear them.
     async fn close(&mut self, replies: &[Reply]) {
         for reply in replies {
+            self.record.ends(match reply.code {
+                221 => "quit",
+                421 => "closed",
+                _ => "refused",
+            });
             self.say(reply);
         }
         if self.io.flush().await.is_ok() {

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
-use super::record::Metrics;
 use crate::accounts::{Accounts, PasswordFile, PasswordFileError};
 use crate::chain::{Chain, ChainError};
 use crate::config::{Auth, Config, Limits as SessionLimits, TlsFiles};
 use crate::net::dns::{Resolver, ResolverError};
 use crate::net::tls::{Acceptor, Identity, TlsError};
 use crate::policy;
+use crate::report::Metrics;
 use crate::state::limits::Limits;
 use crate::upstream::Upstream;
 
@@ -111,11 +111,11 @@ pub struct Gateway {
 
 impl Gateway {
     #[must_use]
-    pub fn new(generation: Generation) -> Arc<Gateway> {
+    pub fn new(generation: Generation, metrics: Metrics) -> Arc<Gateway> {
         Arc::new(Gateway {
             limits: Limits::new(&generation.config.rates),
             generation: ArcSwap::from_pointee(generation),
-            metrics: Metrics,
+            metrics,
             buffers: BodyBuffers::default(),
             shutdown: Shutdown::default(),
         })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::mail::SessionFacts;
+use crate::report::Metrics;
 use crate::session::{Errand, Unreached};
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
@@ -15,10 +16,17 @@ use crate::upstream::{Connection, Upstream, UpstreamError, Wait};
 pub(super) struct Leg {
     upstream: Arc<Upstream>,
     connection: Option<Box<Connection>>,
-    /// Time spent waiting for the upstream in this transaction.
-    pub(super) waited: Duration,
-    /// The last failure, for the log.
-    pub(super) failure: Option<String>,
+    metrics: Metrics,
+    account: Account,
+}
+
+/// For the line about the transaction.
+#[derive(Debug, Default)]
+struct Account {
+    /// Spent waiting for the upstream.
+    waited: Duration,
+    /// Its last answer that matters: a refusal, or the one to the message.
+    last: Option<Box<Reply>>,
 }
 
 /// Whether the upstream is to learn who the client is.
@@ -29,8 +37,14 @@ pub(super) enum Telling {
 }
 
 impl Leg {
-    pub(super) fn new(upstream: Arc<Upstream>) -> Leg {
-        Leg { upstream, connection: None, waited: Duration::ZERO, failure: None }
+    pub(super) fn new(upstream: Arc<Upstream>, metrics: Metrics) -> Leg {
+        Leg { upstream, connection: None, metrics, account: Account::default() }
+    }
+
+    /// The upstream's last answer that matters and the time it took altogether, since the last account.
+    pub(super) fn take_account(&mut self) -> (Option<Reply>, Duration) {
+        let Account { waited, last } = std::mem::take(&mut self.account);
+        (last.map(|reply| *reply), waited)
     }
 
     /// What the upstream offers, without a connection where an answer is young enough. Before a login that is still
@@ -48,7 +62,7 @@ impl Leg {
     pub(super) async fn reach(&mut self, who: &SessionFacts, telling: Telling) -> Result<Arc<Offer>, Unreached> {
         let began = Instant::now();
         let result = self.try_reach(who, telling).await;
-        self.waited += began.elapsed();
+        self.account.waited += began.elapsed();
         result.map_err(|error| {
             self.note(&error);
             Unreached { reply: error.reply(), last_known: self.upstream.last_offer() }
@@ -84,9 +98,14 @@ impl Leg {
         let Some(connection) = &mut self.connection else { return Err(crate::smtp::replies::UPSTREAM_LOST) };
         let began = Instant::now();
         let result = connection.command(line, wait).await;
-        self.waited += began.elapsed();
+        self.account.waited += began.elapsed();
         match result {
-            Ok(reply) => Ok(reply),
+            Ok(reply) => {
+                if reply.code >= 400 {
+                    self.account.last = Some(Box::new(reply.clone()));
+                }
+                Ok(reply)
+            }
             Err(error) => Err(self.lost(&error)),
         }
     }
@@ -105,9 +124,12 @@ impl Leg {
         let Some(connection) = &mut self.connection else { return Err(crate::smtp::replies::UPSTREAM_LOST) };
         let began = Instant::now();
         let result = connection.final_reply().await;
-        self.waited += began.elapsed();
+        self.account.waited += began.elapsed();
         match result {
-            Ok(reply) => Ok(reply),
+            Ok(reply) => {
+                self.account.last = Some(Box::new(reply.clone()));
+                Ok(reply)
+            }
             Err(error) => Err(self.lost(&error)),
         }
     }
@@ -119,7 +141,8 @@ impl Leg {
     }
 
     fn note(&mut self, error: &UpstreamError) {
-        self.failure = Some(error.to_string());
+        self.metrics.upstream_error(error.kind());
+        tracing::debug!(%error, "the upstream failed");
     }
 
     /// Has the upstream forget the transaction; a connection that will not is dropped.

@@ -1,34 +1,201 @@
-//! What happened, for log and metrics.
+//! What a session did, gathered for the log and the metrics while it happens and told when it is over. Decides
+//! nothing.
 
-use super::gateway::Gateway;
-use super::leg::Leg;
-use crate::chain::Outcome;
-use crate::mail::AbortReason;
-use crate::session::{Identity, Session};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::accounts::Verification;
+use crate::chain;
+use crate::mail::{AbortReason, Action, Envelope};
+use crate::report::metrics::{Login, OpenSession};
+use crate::report::{FilterSaid, Metrics, Outcome, Transaction, event};
+use crate::session::Session;
 use crate::smtp::Reply;
 
-#[derive(Debug)]
-pub(super) struct Metrics;
+use super::leg::Leg;
 
-impl Metrics {
-    pub(super) fn reply(&self, _: u16) {}
-    pub(super) fn limited(&self, _: &str) {}
+/// What is kept of a command for the line about its refusal.
+const COMMAND_SHOWN_BYTES_MAX: usize = 512;
+/// Answers of filters kept for one transaction's line.
+const FILTERS_KEPT_MAX: usize = 64;
+
+/// One session's.
+#[derive(Debug)]
+pub(super) struct Record {
+    metrics: Metrics,
+    _open: OpenSession,
+    began: Instant,
+    /// The command being answered, when its refusal is worth a line. Never AUTH.
+    command: Vec<u8>,
+    how: &'static str,
+    transactions: u32,
+    mail: Box<Mail>,
 }
 
+/// Of the transaction at hand.
 #[derive(Debug, Default)]
-pub(super) struct Record {
-    pub(super) octets: u64,
+struct Mail {
+    began: Option<Instant>,
+    recipients_refused: u32,
+    octets: u64,
+    filters: Vec<FilterSaid>,
+    in_filters: Duration,
+    discarded: bool,
+    reply: Option<Reply>,
 }
 
 impl Record {
-    pub(super) fn said(&mut self, _: &Reply) {}
-    pub(super) fn heard(&mut self, _: &Outcome) {}
-    pub(super) fn transaction_began(&mut self) {}
-    pub(super) fn transaction_ended(&mut self, _: &Gateway, _: &Session, _: &mut Leg, _: Option<AbortReason>) {}
-    pub(super) fn session_ended(&mut self, _: &Gateway, _: &Session) {}
-    pub(super) fn auth_failed(&self, _: &Gateway, _: &Session, _: &str) {}
-    pub(super) fn limited(&self, _: &Gateway, _: &Session, _: &str) {}
-    pub(super) fn auth_verified(&self, _: &Gateway, _: &Identity) {}
-    pub(super) fn handshake_failed(&self, _: &Gateway, _: &Session, _: &str) {}
-    pub(super) fn content_answered(&mut self, _: &Reply) {}
+    pub(super) fn new(metrics: &Metrics, listener: &std::sync::Arc<str>) -> Record {
+        Record {
+            metrics: metrics.clone(),
+            _open: metrics.session(listener),
+            began: Instant::now(),
+            command: Vec::new(),
+            how: "client-gone",
+            transactions: 0,
+            mail: Box::default(),
+        }
+    }
+
+    /// A command came in.
+    pub(super) fn command(&mut self, line: &[u8]) {
+        self.command.clear();
+        let verb = line.get(..4).unwrap_or_default();
+        let shown = [&b"MAIL"[..], b"RCPT", b"HELO", b"EHLO", b"DATA"];
+        if shown.iter().any(|known| known.eq_ignore_ascii_case(verb)) {
+            self.command.extend(line.iter().take(COMMAND_SHOWN_BYTES_MAX));
+        }
+    }
+
+    /// A reply goes to the client.
+    pub(super) fn said(&mut self, session: &Session, reply: &Reply) {
+        self.metrics.reply(reply.code);
+        if reply.code < 400 || self.command.is_empty() {
+            return;
+        }
+        if self.command.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"RCPT")) {
+            self.mail.recipients_refused = self.mail.recipients_refused.saturating_add(1);
+        }
+        let facts = session.facts();
+        tracing::info!(
+            peer = %facts.peer.ip(),
+            listener = &*facts.listener,
+            session = &*facts.id,
+            helo = facts.hello.as_ref().map(|hello| &*hello.name),
+            command = %String::from_utf8_lossy(&self.command),
+            reply = %reply,
+            filter = self.mail.filters.last().map(|said| &*said.filter),
+            "refused"
+        );
+        self.command.clear();
+    }
+
+    /// The filters were asked.
+    pub(super) fn heard(&mut self, outcome: &chain::Outcome) {
+        self.mail.discarded |= outcome.verdict.action == Action::Discard;
+        for opinion in &outcome.opinions {
+            self.mail.in_filters += opinion.time;
+            if self.mail.filters.len() < FILTERS_KEPT_MAX {
+                self.mail.filters.push(FilterSaid {
+                    filter: std::sync::Arc::clone(&opinion.filter),
+                    stage: opinion.stage,
+                    action: opinion.action,
+                    reason: opinion.reason.clone(),
+                });
+            }
+        }
+    }
+
+    /// MAIL is on its way upstream.
+    pub(super) fn transaction_began(&mut self) {
+        self.mail.began.get_or_insert_with(Instant::now);
+    }
+
+    /// So many octets of content came.
+    pub(super) fn received(&mut self, octets: u64) {
+        self.mail.octets = octets;
+        self.metrics.received(octets);
+    }
+
+    /// What the client is told about its message.
+    pub(super) fn content_answered(&mut self, reply: &Reply) {
+        self.mail.reply = Some(reply.clone());
+    }
+
+    /// The one line about a transaction.
+    pub(super) fn transaction_ended(
+        &mut self,
+        session: &Session,
+        envelope: &Envelope,
+        leg: &mut Leg,
+        aborted: Option<AbortReason>,
+    ) {
+        self.transactions = self.transactions.saturating_add(1);
+        let mail = std::mem::take(&mut *self.mail);
+        let outcome = match (aborted, &mail.reply) {
+            (None, _) if mail.discarded => Outcome::Discarded,
+            (None, _) => Outcome::Accepted,
+            (Some(AbortReason::Refused), Some(reply)) if reply.code >= 500 => Outcome::Refused,
+            (Some(AbortReason::Refused | AbortReason::UpstreamFailed), Some(_)) => Outcome::Deferred,
+            (Some(reason), _) => Outcome::Aborted(reason),
+        };
+        let (upstream, in_upstream) = leg.take_account();
+        let total = mail.began.map_or(Duration::ZERO, |began| began.elapsed());
+        self.metrics.transaction(outcome, total, in_upstream, mail.in_filters);
+        Transaction {
+            id: &envelope.id,
+            session: session.facts(),
+            sender: envelope.sender.path.as_str(),
+            recipients: &envelope.recipients,
+            recipients_refused: mail.recipients_refused,
+            size: mail.octets,
+            filters: &mail.filters,
+            outcome,
+            reply: mail.reply.as_ref(),
+            upstream: upstream.as_ref(),
+            total,
+            in_filters: mail.in_filters,
+            in_upstream,
+        }
+        .log();
+    }
+
+    /// Why the session ends, unless something else ends it first.
+    pub(super) fn ends(&mut self, how: &'static str) {
+        self.how = how;
+    }
+
+    pub(super) fn session_ended(&self, session: &Session) {
+        let end = event::SessionEnd {
+            how: self.how,
+            lasted: self.began.elapsed(),
+            transactions: self.transactions,
+            errors: session.errors(),
+        };
+        event::session_ended(session.facts(), end);
+    }
+
+    pub(super) fn verified(&self, session: &Session, account: &str, verification: &Verification) {
+        self.metrics.login(match verification {
+            Verification::Good(_) => Login::Good,
+            Verification::Bad => Login::Bad,
+            Verification::Unavailable => {
+                event::auth_unavailable(session.facts(), account);
+                Login::Unavailable
+            }
+        });
+    }
+
+    pub(super) fn limited(&self, session: &Session, limit: &'static str) {
+        self.metrics.limited(limit);
+        event::limit_reached(session.facts(), limit);
+    }
+
+    pub(super) fn handshake(&self, session: &Session, result: Result<(), &str>) {
+        self.metrics.handshake(result.map_err(|_| ()));
+        if let Err(reason) = result {
+            event::handshake_failed(session.facts(), reason);
+        }
+    }
 }

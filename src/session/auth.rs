@@ -68,7 +68,7 @@ impl Session {
             Identity::Unavailable => self.say(replies::AUTH_TRY_LATER),
             Identity::Bad => {
                 self.pending = Pending::AuthFailed;
-                Step::Charge(Charge::AuthFailure { account })
+                Step::Charge(Charge::AuthFailure { mechanism: mechanism.name(), account })
             }
             Identity::Good(identity) => {
                 let auth = Arc::new(AuthFacts { mechanism: mechanism.name(), identity });

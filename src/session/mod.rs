@@ -29,7 +29,7 @@ use crate::smtp::ehlo::ClientOffer;
 use crate::smtp::{Reply, replies};
 
 use phase::{Pending, Phase};
-pub use step::{Ask, BadLine, BodyOutcome, BodyPlan, Charge, Errand, Identity, Input, Step, Unreached};
+pub use step::{Ask, BadLine, BodyOutcome, BodyPlan, Charge, Ended, Errand, Identity, Input, Step, Unreached};
 
 /// The parts of a configuration that one session is judged by; shared, and kept to the session's end over a reload.
 #[derive(Debug, Clone)]
@@ -86,6 +86,14 @@ impl Session {
             idle_commands: 0,
             auth_failures: 0,
             hold: false,
+        }
+    }
+
+    /// The client is gone: the transaction it leaves behind, if there is one.
+    pub fn abandon(&mut self, reason: AbortReason) -> Option<Ended> {
+        match self.ended(reason, Step::Listen) {
+            Step::Tell(ended, _) => Some(ended),
+            _ => None,
         }
     }
 
@@ -198,8 +206,9 @@ impl Session {
     fn ended(&mut self, reason: AbortReason, then: Step) -> Step {
         match std::mem::take(&mut self.phase) {
             Phase::Addressed(transaction) => {
+                let reason = if transaction.lost.is_some() { AbortReason::UpstreamFailed } else { reason };
                 self.phase = Phase::Greeted(transaction.hello);
-                Step::Tell(reason, Box::new(then))
+                Step::Tell(Ended { reason, envelope: transaction.envelope }, Box::new(then))
             }
             other => {
                 self.phase = other;

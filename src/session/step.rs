@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::mail::{AbortReason, AuthFacts, Edit, Hello, Recipient, Sender, Stage, TlsFacts, Verdict};
+use crate::mail::{AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, Sender, Stage, TlsFacts, Verdict};
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
 use crate::smtp::sasl::Secret;
@@ -72,7 +72,7 @@ pub enum Step {
     /// Ask the filters.
     Consult(Ask),
     /// Tell the filters, then go on with the boxed step.
-    Tell(AbortReason, Box<Step>),
+    Tell(Ended, Box<Step>),
     /// Count against the limits that span sessions.
     Charge(Charge),
     /// Find out what the upstream offers (from an answer young enough, else by connecting).
@@ -98,6 +98,13 @@ pub struct Unreached {
     pub reply: Reply,
     /// What the upstream offered when it was last seen.
     pub last_known: Option<Arc<Offer>>,
+}
+
+/// A transaction that ended without a message.
+#[derive(Debug)]
+pub struct Ended {
+    pub reason: AbortReason,
+    pub envelope: Arc<Envelope>,
 }
 
 /// What a line to the upstream is, so that the driver knows which wait and which judgement fits.
@@ -160,6 +167,7 @@ pub enum Charge {
         account: Arc<str>,
     },
     AuthFailure {
+        mechanism: &'static str,
         account: Arc<str>,
     },
 }

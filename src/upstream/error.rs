@@ -47,6 +47,23 @@ impl UpstreamError {
         UpstreamError::Protocol { during, detail: detail.into() }
     }
 
+    /// A word for it, in metrics.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            UpstreamError::Resolve(_) => "resolve",
+            UpstreamError::Connect(_) => "connect",
+            UpstreamError::Timeout(_) => "timeout",
+            UpstreamError::Refused { .. } => "refused",
+            UpstreamError::Closing { .. } => "closing",
+            UpstreamError::NotIdentified(_) => "not-identified",
+            UpstreamError::Tls(_) => "tls",
+            UpstreamError::Protocol { .. } => "protocol",
+            UpstreamError::Closed(_) => "closed",
+            UpstreamError::Io { .. } => "io",
+        }
+    }
+
     /// What the client is told: 451, in the upstream's own words where they are for it.
     #[must_use]
     pub fn reply(&self) -> Reply {

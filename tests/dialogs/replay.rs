@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use wasmilter::config;
 use wasmilter::net::stream::Stream;
 use wasmilter::net::tls::{Connector, Expect};
+use wasmilter::report::Metrics;
 use wasmilter::server::{Gateway, Generation};
 
 use super::script::{Event, Script};
@@ -84,7 +85,7 @@ async fn set_up(script: &Script, around: &Surroundings) -> Result<Stage, String>
     let config = config::parse(&text, &path.display().to_string(), &environment).map_err(|e| e.to_string())?;
     let listener = script.listener.clone().unwrap_or_else(|| config.listeners[0].name.clone());
     let generation = Generation::build(config, None).map_err(|error| format!("{error:#}"))?;
-    let gateway = Gateway::new(generation);
+    let gateway = Gateway::new(generation, Metrics::install().map_err(|error| error.to_string())?);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
     client.set_nodelay(true).unwrap();

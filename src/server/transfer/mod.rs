@@ -145,7 +145,7 @@ impl<'a> Transfer<'a> {
         if self.lent {
             self.with.buffers.give(self.with.io.unlend());
         }
-        self.with.record.octets = self.intake.octets;
+        self.with.record.received(self.intake.octets);
         outcome
     }
 
