@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::load::load;
+use crate::admin::{Admin, Health};
 use crate::config::{self, Config};
 use crate::net::inherit::Inherited;
 use crate::report::{self, Metrics};
@@ -15,6 +19,9 @@ use crate::server::{Gateway, Generation, Listeners};
 
 /// Where a package puts it.
 pub const CONFIG_DEFAULT: &str = "/etc/wasmilter/wasmilter.toml";
+
+/// How often rate limits give memory back.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
 pub struct Serve {
@@ -49,56 +56,119 @@ pub fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     runtime.block_on(serve(config, &args.config))
 }
 
+/// What runs, as long as it runs.
+#[derive(Debug)]
+struct Running {
+    gateway: Arc<Gateway>,
+    listeners: Listeners,
+    door: Option<Door>,
+}
+
+/// The admin address, when there is one.
+#[derive(Debug)]
+struct Door {
+    settings: config::Admin,
+    stop: CancellationToken,
+}
+
 async fn serve(config: Config, path: &Path) -> anyhow::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    allow_many_sockets();
+    let mut running = start(config).await?;
+    notify(&[NotifyState::Ready]);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
+                if let Err(error) = reload(&mut running, path).await {
+                    tracing::error!(error = %format!("{error:#}"), "reload refused: the running configuration stays");
+                }
+                notify(&[NotifyState::Ready]);
+            }
+            _ = sweep.tick() => running.gateway.sweep(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    let gateway = &running.gateway;
+    let shutdown = gateway.generation().config().shutdown.clone();
+    tracing::info!(drain_seconds = shutdown.drain.as_secs(), "stopping: no new sessions");
+    gateway.shutdown.begin();
+    match gateway.shutdown.finish(shutdown.drain, shutdown.final_reply).await {
+        0 => tracing::info!("stopped"),
+        sessions => tracing::warn!(sessions, "stopped; these sessions had to be cut"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(config: Config) -> anyhow::Result<Running> {
     let metrics = Metrics::install()?;
-    let shutdown = config.shutdown.clone();
+    // Compiling filters takes processor time, before anybody is served.
     let generation = Generation::build(config, None)?;
     let config = Arc::clone(generation.config());
     let gateway = Gateway::new(generation, metrics);
     let mut listeners = Listeners::new(Inherited::from_systemd()?);
     let sockets = listeners.bind(&config)?;
+    let door = match &config.admin {
+        Some(settings) => Some(open_door(settings, Admin::bind(settings).await?, &gateway)),
+        None => None,
+    };
     listeners.accept(&gateway, sockets);
-    if let Some(settings) = &config.admin {
-        let _ = settings;
+    Ok(Running { gateway, listeners, door })
+}
+
+fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>) -> Door {
+    tracing::info!(address = %admin.local_addr(), "metrics and health");
+    let stop = CancellationToken::new();
+    let shown = Arc::clone(gateway);
+    let stopped = stop.clone();
+    let health = move || Health {
+        draining: shown.shutdown.begun(),
+        sessions: shown.open_sessions(),
+        upstream_last_ok: shown.upstream_last_ok(),
+    };
+    let serving = admin.serve(gateway.metrics().clone(), health, async move { stopped.cancelled().await });
+    tokio::spawn(serving);
+    Door { settings: settings.clone(), stop }
+}
+
+/// Each session needs two sockets; the usual soft limit of 1,024 is for programs that use `select`.
+fn allow_many_sockets() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {
-                notify(&[sd_notify::NotifyState::Reloading, sd_notify::NotifyState::monotonic_usec_now()?]);
-                if let Err(error) = reload(&gateway, &mut listeners, path) {
-                    tracing::error!(error = %format!("{error:#}"), "reload refused: the running configuration stays");
-                }
-                notify(&[sd_notify::NotifyState::Ready]);
-            }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-        }
-    }
-    notify(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!(drain_seconds = shutdown.drain.as_secs(), "stopping: no new sessions");
-    gateway.shutdown.begin();
-    let cut = gateway.shutdown.finish(shutdown.drain, shutdown.final_reply).await;
-    if cut > 0 {
-        tracing::warn!(sessions = cut, "stopped; these sessions had to be cut");
-    } else {
-        tracing::info!("stopped");
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// All or nothing: whatever fails, the old configuration goes on as it was.
-fn reload(gateway: &Arc<Gateway>, listeners: &mut Listeners, path: &Path) -> anyhow::Result<()> {
-    let (config, warnings) = load(path).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-    let generation = Generation::build(config, Some(&gateway.generation()))?;
-    let sockets = listeners.bind(generation.config())?;
+async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
+    let (config, warnings) = load(path).map_err(|errors| anyhow::anyhow!("{}", errors.lines().join("; ")))?;
+    let before = running.gateway.generation();
+    // Off the async threads: sessions go on while filters compile.
+    let generation = tokio::task::spawn_blocking(move || Generation::build(config, Some(&before))).await??;
+    let config = Arc::clone(generation.config());
+    let sockets = running.listeners.bind(&config)?;
+    let kept = running.door.as_ref().map(|door| &door.settings) == config.admin.as_ref();
+    let admin = match &config.admin {
+        Some(settings) if !kept => Some((settings, Admin::bind(settings).await?)),
+        _ => None,
+    };
     warn(&warnings);
-    gateway.replace(generation);
-    listeners.accept(gateway, sockets);
+    running.gateway.replace(generation);
+    running.listeners.accept(&running.gateway, sockets);
+    if !kept {
+        if let Some(door) = running.door.take() {
+            door.stop.cancel();
+        }
+        running.door = admin.map(|(settings, admin)| open_door(settings, admin, &running.gateway));
+    }
     tracing::info!(config = %path.display(), "reloaded");
     Ok(())
 }
@@ -110,7 +180,7 @@ fn warn(warnings: &[config::Warning]) {
 }
 
 /// Tells systemd, where there is one.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd was not told");
     }

@@ -52,7 +52,7 @@ impl Generation {
     /// # Errors
     /// The first part that cannot be made, in words for the operator. Nothing of `before` has changed then.
     pub fn build(config: Config, before: Option<&Generation>) -> Result<Generation, BuildError> {
-        let tls = config.tls.as_ref().map(|files| acceptor(files)).transpose()?;
+        let tls = config.tls.as_ref().map(acceptor).transpose()?;
         let accounts = config.auth.as_ref().map(accounts).transpose()?;
         let chain = Chain::reload(before.map(|old| &*old.chain), &config)?;
         let resolver = Resolver::new(&config.resolver)?;
@@ -124,6 +124,29 @@ impl Gateway {
     #[must_use]
     pub fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
+    }
+
+    /// Sessions open now.
+    #[must_use]
+    pub fn open_sessions(&self) -> u32 {
+        self.limits.open_connections()
+    }
+
+    /// When the upstream last answered as it should.
+    #[must_use]
+    pub fn upstream_last_ok(&self) -> Option<SystemTime> {
+        let ago = self.generation.load().upstream.last_seen()?;
+        SystemTime::now().checked_sub(ago)
+    }
+
+    /// For a timer: rate limits give the memory of those who were quiet back.
+    pub fn sweep(&self) {
+        self.limits.sweep();
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// New sessions begin with this one.

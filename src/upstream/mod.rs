@@ -89,6 +89,12 @@ impl Upstream {
         self.shared.last_offer().map(|(_, offer)| offer)
     }
 
+    /// How long ago it last answered EHLO as it should.
+    #[must_use]
+    pub fn last_seen(&self) -> Option<std::time::Duration> {
+        self.shared.last_offer().map(|(when, _)| when.elapsed())
+    }
+
     /// The last answer to EHLO if it is younger than `extensions-ttl`; never with the default of zero.
     #[must_use]
     pub fn fresh_offer(&self) -> Option<Arc<Offer>> {

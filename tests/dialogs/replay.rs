@@ -178,7 +178,7 @@ impl Stage {
     }
 
     fn order(&self, order: Order) -> Result<(), String> {
-        self.upstream.orders.send(order).map_err(|_| "the upstream has ended".into())
+        self.upstream.orders.try_send(order).map_err(|_| "the upstream has ended".into())
     }
 
     async fn send(&mut self, octets: &[u8], how: How) -> Result<(), String> {

@@ -84,10 +84,9 @@ impl Script {
     }
 
     fn line(&mut self, number: usize, line: &str) -> Result<(), String> {
-        if let Some((key, value)) = line.split_once(": ").filter(|(key, _)| key.len() > 1) {
-            if !line.starts_with("S:") && self.events.is_empty() {
-                return self.header(key, value.trim());
-            }
+        let header = line.split_once(": ").filter(|(key, _)| key.len() > 1 && self.events.is_empty());
+        if let Some((key, value)) = header.filter(|_| !line.starts_with("S:")) {
+            return self.header(key, value.trim());
         }
         let (mark, rest) = line.split_at_checked(2).ok_or("too short")?;
         let said = rest.strip_prefix(' ').unwrap_or(rest);

@@ -6,6 +6,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+/// More lines than any dialog sends.
+const EVENTS_MAX: usize = 100_000;
+
 #[derive(Debug)]
 pub(crate) enum Heard {
     Opened,
@@ -33,27 +36,22 @@ pub(crate) struct Manners {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub address: SocketAddr,
-    pub heard: mpsc::UnboundedReceiver<Heard>,
-    pub orders: mpsc::UnboundedSender<Order>,
+    pub heard: mpsc::Receiver<Heard>,
+    pub orders: mpsc::Sender<Order>,
 }
 
 impl Upstream {
     pub(crate) async fn start(manners: Manners) -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, heard) = mpsc::unbounded_channel();
-        let (orders, take) = mpsc::unbounded_channel();
+        let (tell, heard) = mpsc::channel(EVENTS_MAX);
+        let (orders, take) = mpsc::channel(EVENTS_MAX);
         tokio::spawn(run(listener, manners, tell, take));
         Upstream { address, heard, orders }
     }
 }
 
-async fn run(
-    listener: TcpListener,
-    manners: Manners,
-    tell: mpsc::UnboundedSender<Heard>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-) {
+async fn run(listener: TcpListener, manners: Manners, tell: mpsc::Sender<Heard>, mut orders: mpsc::Receiver<Order>) {
     let address = listener.local_addr().unwrap();
     let mut listener = Some(listener);
     let mut early: Vec<Order> = Vec::new();
@@ -80,9 +78,9 @@ async fn run(
             },
         };
         let Some(stream) = accepted else { continue };
-        let _ = tell.send(Heard::Opened);
+        let _ = tell.send(Heard::Opened).await;
         let gone = converse(stream, &manners, &tell, &mut orders, std::mem::take(&mut early)).await;
-        let _ = tell.send(Heard::Closed);
+        let _ = tell.send(Heard::Closed).await;
         if gone {
             listener = None;
         }
@@ -93,8 +91,8 @@ async fn run(
 async fn converse(
     stream: TcpStream,
     manners: &Manners,
-    tell: &mpsc::UnboundedSender<Heard>,
-    orders: &mut mpsc::UnboundedReceiver<Order>,
+    tell: &mpsc::Sender<Heard>,
+    orders: &mut mpsc::Receiver<Order>,
     early: Vec<Order>,
 ) -> bool {
     let _ = stream.set_nodelay(true);
@@ -137,7 +135,7 @@ async fn converse(
                         if whole == b".\r\n" {
                             in_data = false;
                         }
-                        let _ = tell.send(Heard::Line(whole));
+                        let _ = tell.send(Heard::Line(whole)).await;
                     }
                 }
             }
