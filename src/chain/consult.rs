@@ -1,5 +1,6 @@
 //! One stage, all filters: who is asked, until when, and what their answers come to.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::link::{IN_TRANSACTION, Link, REPORTS};
@@ -8,20 +9,19 @@ use super::outcome::{Call, Context, Opinion, Outcome};
 use super::session::State;
 use crate::config::OnFault;
 use crate::filter::{Answer, Ask, CHUNK_BYTES_MAX, Program, Said, Work};
-use crate::mail::{Action, Fault, FaultKind, Stage, Verdict};
+use crate::mail::{Action, Envelope, Fault, FaultKind, Stage, Verdict};
 use crate::smtp::replies;
 
 /// Asks every filter that wants this stage, in order, until one objects.
-pub(super) async fn run(chain: &ListenerChain, state: &mut State, call: Call<'_>, ctx: &Context) -> Outcome {
+pub(super) async fn run(chain: &ListenerChain, state: &mut State, mut call: Call<'_>, ctx: &Context) -> Outcome {
     let stage = call.stage();
     let mut outcome = Outcome::NEXT;
-    let mut desk = Some(lay_out(state, stage, ctx));
+    let mut desk = Some(lay_out(state, &mut call, ctx));
     let mut now = Instant::now();
     for (link, program) in state.links.iter_mut().zip(&chain.programs) {
         if !program.stages().contains(stage) || !link.wants(stage) {
             continue;
         }
-        let edits = desk.as_ref().map_or(0, |work| work.edits.len());
         let deadline = now + time_left(chain, program, stage, state.spent);
         let answer = ask(link, program, &call, &mut desk, now, deadline).await;
         let then = Instant::now();
@@ -33,12 +33,13 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, call: Call<'_>
             state.spent += took;
         }
         let ends = match answer {
-            Ok(answer) => settle(link, program, stage, answer, took, &mut outcome),
+            Ok(answer) => {
+                desk.iter_mut().for_each(|work| work.keep_changes());
+                settle(link, program, stage, answer, took, &mut outcome)
+            }
             Err(fault) => {
                 // What it changed before it broke does not count.
-                if let Some(work) = &mut desk {
-                    work.edits.truncate(edits);
-                }
+                desk.iter_mut().for_each(|work| work.drop_changes());
                 settle_fault(link, program, ctx, &fault, took, &mut outcome)
             }
         };
@@ -48,6 +49,7 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, call: Call<'_>
     }
     if let Some(work) = &mut desk {
         outcome.edits = std::mem::take(&mut work.edits);
+        give_back(work, call, chain.keeps_headers);
     }
     state.work = desk;
     if REPORTS.contains(stage) {
@@ -56,16 +58,52 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, call: Call<'_>
     outcome
 }
 
-/// Puts the session and the envelope on the desk.
-fn lay_out(state: &mut State, stage: Stage, ctx: &Context) -> Box<Work> {
+/// Puts session, envelope and message on the desk.
+fn lay_out(state: &mut State, call: &mut Call<'_>, ctx: &Context) -> Box<Work> {
     let mut work = state.work.take().unwrap_or_else(|| Box::new(Work::new(ctx.session.clone())));
     work.session.clone_from(&ctx.session);
     work.envelope.clone_from(&ctx.envelope);
-    work.stage = stage;
+    work.stage = call.stage();
     work.sender = None;
     work.recipient = None;
     work.edits.clear();
+    match call {
+        Call::Headers(block) => work.headers = Some(Arc::new(std::mem::take(*block))),
+        Call::Message(held) => {
+            work.headers = Some(Arc::new(std::mem::take(&mut held.headers)));
+            work.held = Some(std::mem::take(*held));
+        }
+        // What was remembered of the header block, if anything.
+        Call::Body(_) => {}
+        Call::Mail(sender) => {
+            work.headers = None;
+            // Before the session has an envelope to show, this is what is known of it.
+            let id = &ctx.session.id;
+            work.envelope.get_or_insert_with(|| {
+                Arc::new(Envelope { id: Arc::clone(id), sender: (*sender).clone(), recipients: Vec::new() })
+            });
+        }
+        _ => work.headers = None,
+    }
     work
+}
+
+/// The message goes back to where it came from, with what the filters made of it.
+fn give_back(work: &mut Work, call: Call<'_>, keeps_headers: bool) {
+    match call {
+        Call::Headers(block) => {
+            let left = work.headers.take().unwrap_or_default();
+            if keeps_headers {
+                work.headers = Some(Arc::clone(&left));
+            }
+            *block = Arc::unwrap_or_clone(left);
+        }
+        Call::Message(held) => {
+            *held = work.held.take().unwrap_or_default();
+            held.headers = work.headers.take().map(Arc::unwrap_or_clone).unwrap_or_default();
+        }
+        _ => {}
+    }
 }
 
 /// The filter's own deadline, or what is left for all filters of this message.

@@ -39,6 +39,7 @@ pub(super) struct ListenerChain {
     pub message_deadline: Duration,
     /// Somebody reads `headers` at `body`, so that they must be remembered until then.
     pub keeps_headers: bool,
+    pub wants_names: bool,
 }
 
 impl ListenerChain {
@@ -160,6 +161,7 @@ fn listener(listener: &config::Listener, config: &Config, programs: &[Arc<Progra
         name: listener.name.clone(),
         stages: programs.iter().fold(StageSet::NONE, |set, program| set.union(program.stages())),
         keeps_headers: programs.iter().any(|p| p.reads_headers() && p.stages().contains(Stage::Body)),
+        wants_names: programs.iter().any(|p| p.wants_peer_name()),
         message_deadline: config.engine.message_deadline,
         programs,
     }

@@ -13,3 +13,5 @@ mod session;
 pub use load::{Chain, ChainError};
 pub use outcome::{BodyMode, Call, Context, Opinion, Outcome};
 pub use session::{SessionChain, Usage};
+
+pub use crate::filter::Held;

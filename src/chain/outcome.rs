@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::filter::Ask;
+use crate::filter::{Ask, Held};
 use crate::mail::{
     AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, Sender, SessionFacts, Stage, TlsFacts, Verdict,
 };
+use crate::smtp::headers::HeaderBlock;
 
 /// What the filters may know beside the subject of the stage.
 #[derive(Debug, Clone)]
@@ -27,8 +28,12 @@ pub enum Call<'a> {
     Mail(&'a Sender),
     Rcpt(&'a Recipient),
     Data,
+    /// Edited in place.
+    Headers(&'a mut HeaderBlock),
     /// Octets of the body, without dot-stuffing. Longer ones are pushed in pieces of 64 KiB.
     Body(&'a [u8]),
+    /// Edited in place, where a filter may.
+    Message(&'a mut Held),
     /// The transaction is over.
     Abort(AbortReason),
     Quit,
@@ -50,6 +55,8 @@ impl Call<'_> {
             Call::Mail(sender) => Ask::Mail(sender),
             Call::Rcpt(recipient) => Ask::Rcpt(recipient),
             Call::Data => Ask::Data,
+            Call::Headers(_) => Ask::Headers,
+            Call::Message(_) => Ask::Message,
             Call::Body(chunk) => Ask::Body(chunk),
             Call::Abort(reason) => Ask::Abort(*reason),
             Call::Quit => Ask::Quit,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::consult;
 use super::link::{IN_TRANSACTION, Link};
 use super::load::{Chain, ListenerChain};
-use super::outcome::{BodyMode, Call, Context, Outcome};
+use super::outcome::{BodyMode, Call, Context, Opinion, Outcome};
 use crate::filter::{Program, StageSet, Work};
 use crate::mail::Stage;
 
@@ -93,6 +93,17 @@ impl SessionChain {
             self.end_transaction();
         }
         outcome
+    }
+
+    /// Tells the filters something they cannot change: [`Call::Abort`], [`Call::Quit`].
+    pub async fn report(&mut self, call: Call<'_>, ctx: &Context) -> Vec<Opinion> {
+        self.consult(call, ctx).await.opinions
+    }
+
+    /// Whether any filter asks for the name of the peer, so that it has to be known before they are asked.
+    #[must_use]
+    pub fn wants_names(&self) -> bool {
+        self.chain.as_ref().is_some_and(|chain| chain.wants_names)
     }
 
     /// The transaction at hand is over: instances that live no longer than it are dropped. `Mail` and `Abort`

@@ -14,8 +14,12 @@ pub enum Ask<'a> {
     /// Unless `Work::recipient` holds another.
     Rcpt(&'a Recipient),
     Data,
+    /// The block is `Work::headers`.
+    Headers,
     /// One chunk, at most [`CHUNK_BYTES_MAX`] of which are pushed at once.
     Body(&'a [u8]),
+    /// The message is `Work::held`, its block `Work::headers`.
+    Message,
     Abort(AbortReason),
     Quit,
 }
@@ -34,6 +38,8 @@ impl Ask<'_> {
             Ask::Mail(_) => Stage::Mail,
             Ask::Rcpt(_) => Stage::Rcpt,
             Ask::Data => Stage::Data,
+            Ask::Headers => Stage::Headers,
+            Ask::Message => Stage::Message,
             Ask::Body(_) => Stage::Body,
             Ask::Abort(_) => Stage::Abort,
             Ask::Quit => Stage::Quit,

@@ -69,6 +69,8 @@ pub(super) struct Meter {
 pub(super) struct Slice {
     /// Processor time of this thread, in nanoseconds, when the guest last went on.
     resumed_at: AtomicU64,
+    /// Nanoseconds the host computed for the guest in this call.
+    charged: AtomicU64,
     /// Held from the third tick to the end of the call.
     permit: std::sync::Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -111,6 +113,7 @@ impl Meter {
         self.started = now;
         self.deadline = deadline;
         self.stopped = None;
+        self.slice.charged.store(0, Ordering::Relaxed);
     }
 
     /// The call is over, however it ended.
@@ -121,17 +124,9 @@ impl Meter {
         self.stopped.take()
     }
 
-    pub(super) fn stop(&mut self, why: FaultKind) {
-        self.stopped = Some(why);
-    }
-
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// To be told when a host function has waited: see [`Slice::resume`].
-    pub(super) fn slice(&self) -> Arc<Slice> {
-        Arc::clone(&self.slice)
+    /// For a host function that waits or computes for long.
+    pub(super) fn pause(&self) -> Pause {
+        Pause { deadline: self.deadline, cpu_max: self.cpu_max, slice: Arc::clone(&self.slice) }
     }
 
     /// A tick fell while the guest ran: it yields, or it is stopped.
@@ -143,7 +138,8 @@ impl Meter {
             let slice = thread_nanos().saturating_sub(self.slice.resumed_at.load(Ordering::Relaxed));
             Duration::from_nanos(slice).min(SLICE_MAX)
         };
-        let over = if self.cpu_used >= self.cpu_max {
+        let used = self.cpu_used + Duration::from_nanos(self.slice.charged.load(Ordering::Relaxed));
+        let over = if used >= self.cpu_max {
             Some(FaultKind::Cpu)
         } else if Instant::now() >= self.deadline {
             Some(FaultKind::Deadline)
@@ -162,6 +158,42 @@ impl Meter {
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(queue_up(slice, queue, self.deadline))))
     }
 }
+
+/// The bounds of the call at hand, for host functions: they are not reached by ticks.
+#[derive(Debug)]
+pub(super) struct Pause {
+    deadline: Instant,
+    cpu_max: Duration,
+    slice: Arc<Slice>,
+}
+
+impl Pause {
+    /// Waits, at most until the deadline of the call.
+    ///
+    /// # Errors
+    /// The deadline passed: to be returned as it is, so that the call ends with that fault.
+    pub(super) async fn wait<T>(&self, what: impl Future<Output = T>) -> Result<T, OutOfTime> {
+        let done = tokio::time::timeout_at(self.deadline.into(), what).await;
+        self.slice.resume();
+        done.map_err(|_| OutOfTime(FaultKind::Deadline))
+    }
+
+    /// Counts what the host computed for the guest while no tick could see it.
+    ///
+    /// # Errors
+    /// The guest's processor time is used up.
+    pub(super) fn charge(&self, time: Duration) -> Result<(), OutOfTime> {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let all = self.slice.charged.fetch_add(nanos, Ordering::Relaxed).saturating_add(nanos);
+        self.slice.resume();
+        if Duration::from_nanos(all) > self.cpu_max { Err(OutOfTime(FaultKind::Cpu)) } else { Ok(()) }
+    }
+}
+
+/// A host function ran into a bound of the call.
+#[derive(Debug, thiserror::Error)]
+#[error("{} used up in a host function", .0.name())]
+pub(super) struct OutOfTime(pub FaultKind);
 
 /// tokio's own yield, and not wasmtime's: only that one lets the worker look at its sockets in between.
 async fn pause(slice: Arc<Slice>) {

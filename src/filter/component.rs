@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read;
 
 use wasmtime::Engine;
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::cache::Cache;
@@ -27,6 +28,8 @@ pub(super) struct Needs {
     /// It imports `edit`, `headers`.
     pub edit: bool,
     pub headers: bool,
+    /// It asks `session` for the name of the peer.
+    pub peer_name: bool,
 }
 
 /// Reads the file.
@@ -77,8 +80,11 @@ fn preamble(wasm: &[u8]) -> Result<(), String> {
 pub(super) fn link(filter: &config::Filter, component: &Component) -> Result<(InstancePre<Guest>, Needs), LoadError> {
     let engine = component.engine();
     let mut needs = Needs::default();
-    for (name, _) in component.component_type().imports(engine) {
+    for (name, item) in component.component_type().imports(engine) {
         check_import(filter, name, &mut needs).map_err(|what| refused(filter, what))?;
+        if let ComponentItem::ComponentInstance(interface) = item.ty {
+            needs.peer_name |= interface.exports(engine).any(|(function, _)| function == "peer-name");
+        }
     }
     let mut linker = Linker::new(engine);
     let linked = imports::link(&mut linker, &filter.grants)

@@ -26,6 +26,16 @@ pub(super) fn params_out(params: &Params) -> Vec<(&str, Option<&str>)> {
     params.iter().map(|p| (p.keyword.as_str(), p.value.as_deref())).collect()
 }
 
+/// The value of a field as the contract shows it: without the first space.
+pub(super) fn value_out(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b" ").unwrap_or(value)
+}
+
+/// A value as the contract shows it becomes one for the wire. One that begins with a fold has its white space there.
+pub(super) fn value_in(value: &[u8]) -> Vec<u8> {
+    if value.starts_with(b"\r\n") { value.to_vec() } else { [b" ", value].concat() }
+}
+
 /// A sender as a filter wrote it, through the parsers a client's goes through.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::Result;
 
-use super::bounds::{Memory, Meter};
+use super::bounds::{Memory, Meter, Pause};
 use super::profile::Profile;
 use super::wasi::Wasi;
 use super::work::Work;
@@ -28,6 +28,11 @@ impl Guest {
     /// Puts the mail at hand on the guest's desk.
     pub(super) fn give(&mut self, work: Box<Work>) {
         self.work = Some(work);
+    }
+
+    /// For a host function that waits or computes for long.
+    pub(super) fn pause(&self) -> Pause {
+        self.meter.pause()
     }
 
     /// Takes it back.

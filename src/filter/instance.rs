@@ -14,7 +14,7 @@ use super::answer::{self, Answer, excerpt_of};
 use super::ask::Ask;
 use super::bindings::exports::wasmilter::filter as wit;
 use super::bindings::wasmilter::filter::types as words;
-use super::bounds::{Memory, Meter};
+use super::bounds::{Memory, Meter, OutOfTime};
 use super::convert;
 use super::engine::TABLE_ELEMENTS_MAX;
 use super::guest::Guest;
@@ -53,7 +53,9 @@ struct Hooks {
     mail: Option<wit::on_mail::Guest>,
     rcpt: Option<wit::on_rcpt::Guest>,
     data: Option<wit::on_data::Guest>,
+    headers: Option<wit::on_headers::Guest>,
     body: Option<wit::on_body::Guest>,
+    message: Option<wit::on_message::Guest>,
     abort: Option<wit::on_abort::Guest>,
     quit: Option<wit::on_quit::Guest>,
 }
@@ -138,6 +140,9 @@ impl Instance {
         let stopped = self.store.data_mut().meter.finish();
         match asked {
             Ok(None) => Ok(Answer::NEXT),
+            Ok(Some(_)) if !work.as_ref().is_none_or(|work| work.is_well_formed()) => {
+                Err(program.fault(stage, FaultKind::BadAnswer, "the body it wrote ends in a CR".into()))
+            }
             Ok(Some(verdict)) => answer::check(verdict, stage, program.profile.config.grants.discard)
                 .map_err(|what| program.fault(stage, FaultKind::BadAnswer, what)),
             Err(error) => {
@@ -186,6 +191,15 @@ impl Instance {
                 hook!(self, program, rcpt).call_rcpt(&mut self.store, path).await?
             }
             Ask::Data => hook!(self, program, data).call_data(&mut self.store).await?,
+            Ask::Headers => {
+                let block = self.store.data_mut().work()?.headers.clone().unwrap_or_default();
+                let fields: Vec<_> = block
+                    .iter()
+                    .map(|field| words::HeaderParam { name: field.name(), value: convert::value_out(field.value()) })
+                    .collect();
+                hook!(self, program, headers).call_headers(&mut self.store, &fields).await?
+            }
+            Ask::Message => hook!(self, program, message).call_message(&mut self.store).await?,
             Ask::Body(chunk) => hook!(self, program, body).call_body(&mut self.store, chunk).await?,
             Ask::Abort(reason) => {
                 hook!(self, program, abort).call_abort(&mut self.store, abort_reason(reason)).await?;
@@ -254,13 +268,10 @@ async fn bounded<T>(
     if !program.needs.waits {
         return call.await;
     }
-    tokio::time::timeout_at(deadline.into(), call).await.unwrap_or_else(|_| Err(wasmtime::Error::new(Late)))
+    tokio::time::timeout_at(deadline.into(), call)
+        .await
+        .unwrap_or_else(|_| Err(wasmtime::Error::new(OutOfTime(FaultKind::Deadline))))
 }
-
-/// The deadline passed while the guest slept in a host function.
-#[derive(Debug, thiserror::Error)]
-#[error("still waiting at the deadline")]
-struct Late;
 
 async fn permit(of: &Arc<Semaphore>, number: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, Trouble> {
     if let Ok(permit) = Arc::clone(of).try_acquire_many_owned(number) {
@@ -276,8 +287,8 @@ async fn permit(of: &Arc<Semaphore>, number: u32, deadline: Instant) -> Result<O
 fn classify(error: &wasmtime::Error, stopped: Option<FaultKind>, memory_refused: bool) -> Trouble {
     let kind = if let Some(kind) = stopped {
         kind
-    } else if error.is::<Late>() {
-        FaultKind::Deadline
+    } else if let Some(OutOfTime(kind)) = error.downcast_ref::<OutOfTime>() {
+        *kind
     } else {
         match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) => FaultKind::StackOverflow,

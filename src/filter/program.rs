@@ -126,6 +126,12 @@ impl Program {
         self.needs.headers
     }
 
+    /// Whether it asks for the name of the peer, which somebody has to look up first.
+    #[must_use]
+    pub fn wants_peer_name(&self) -> bool {
+        self.needs.peer_name
+    }
+
     /// Of the component, lower-case hexadecimal SHA-256.
     #[must_use]
     pub fn digest(&self) -> &str {

@@ -4,8 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use super::held::Held;
 use super::notes::Notes;
 use crate::mail::{Edit, Envelope, PeerName, Recipient, Sender, SessionFacts, Stage};
+use crate::smtp::headers::HeaderBlock;
+use crate::state::spool::Spool;
 
 /// What is at hand in one stage.
 #[derive(Debug)]
@@ -18,8 +21,25 @@ pub struct Work {
     pub sender: Option<Sender>,
     /// At rcpt, once a filter replaced it.
     pub recipient: Option<Recipient>,
+    /// At headers, body (if somebody reads them there) and message.
+    pub headers: Option<Arc<HeaderBlock>>,
+    /// At message. Its header block is in `headers` meanwhile.
+    pub held: Option<Held>,
     /// Of the envelope, in the order in which filters made them.
     pub edits: Vec<Edit>,
+    undo: Option<Box<Undo>>,
+}
+
+/// How it was before the filter at hand changed anything.
+#[derive(Debug)]
+struct Undo {
+    envelope: Option<Arc<Envelope>>,
+    sender: Option<Sender>,
+    recipient: Option<Recipient>,
+    headers: Option<Arc<HeaderBlock>>,
+    edits: usize,
+    /// A new body was begun; what `Held::replace_body` gave back.
+    body: Option<Option<Spool>>,
 }
 
 impl Work {
@@ -33,7 +53,10 @@ impl Work {
             notes: Notes::default(),
             sender: None,
             recipient: None,
+            headers: None,
+            held: None,
             edits: Vec::new(),
+            undo: None,
         }
     }
 
@@ -52,5 +75,59 @@ impl Work {
             tls: None,
             auth: None,
         }))
+    }
+
+    /// Before the first change of the filter at hand: remembers how things were.
+    fn remember(&mut self) -> &mut Undo {
+        self.undo.get_or_insert_with(|| {
+            Box::new(Undo {
+                envelope: self.envelope.clone(),
+                sender: self.sender.clone(),
+                recipient: self.recipient.clone(),
+                headers: self.headers.clone(),
+                edits: self.edits.len(),
+                body: None,
+            })
+        })
+    }
+
+    /// To change anything but the body.
+    pub(super) fn change(&mut self) -> &mut Work {
+        self.remember();
+        self
+    }
+
+    /// The new body the filter at hand is writing: begun at its first call.
+    pub(super) fn new_body(&mut self) -> Option<&mut Held> {
+        self.remember();
+        let (held, undo) = (self.held.as_mut()?, self.undo.as_mut()?);
+        if undo.body.is_none() {
+            undo.body = Some(held.replace_body());
+        }
+        held.forget_digest();
+        Some(held)
+    }
+
+    /// Whether the body, if the filter at hand wrote one, may end where it ends.
+    pub(super) fn is_well_formed(&self) -> bool {
+        self.undo.as_ref().is_none_or(|undo| undo.body.is_none()) || self.held.as_ref().is_none_or(|h| h.ends.may_end())
+    }
+
+    /// The filter at hand has answered: its changes stand.
+    pub fn keep_changes(&mut self) {
+        self.undo = None;
+    }
+
+    /// The filter at hand has failed: its changes never were.
+    pub fn drop_changes(&mut self) {
+        let Some(undo) = self.undo.take() else { return };
+        self.envelope = undo.envelope;
+        self.sender = undo.sender;
+        self.recipient = undo.recipient;
+        self.headers = undo.headers;
+        self.edits.truncate(undo.edits);
+        if let (Some(held), Some(before)) = (&mut self.held, undo.body) {
+            held.restore_body(before);
+        }
     }
 }

@@ -363,6 +363,12 @@ impl HeaderBlock {
         scan.finish(content)
     }
 
+    /// The fields as they came, whatever was edited since.
+    #[must_use]
+    pub fn came(&self) -> &[u8] {
+        &self.came
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
-use regex::{RegexSet, RegexSetBuilder};
+use regex::{RegexBuilder, RegexSet, RegexSetBuilder};
 
 use crate::config::{self, TableKind, TableSource};
 
@@ -215,7 +215,7 @@ impl Builder {
                 if patterns.len() >= TABLE_PATTERNS_MAX {
                     return Err(format!("more than {TABLE_PATTERNS_MAX} patterns"));
                 }
-                regex::Regex::new(key).map_err(|e| e.to_string())?;
+                RegexBuilder::new(key).case_insensitive(true).build().map_err(|e| e.to_string())?;
                 patterns.push(key.to_owned());
                 values.push(value.into());
             }
@@ -229,7 +229,7 @@ impl Builder {
             Builder::Map(_, map) => Index::Exact(map),
             Builder::Cidr { v4, v6 } => Index::Cidr { v4, v6 },
             Builder::Regex { patterns, values } => {
-                let set = RegexSetBuilder::new(patterns).size_limit(REGEX_BYTES_MAX).build();
+                let set = RegexSetBuilder::new(patterns).case_insensitive(true).size_limit(REGEX_BYTES_MAX).build();
                 Index::Regex { set: set.map_err(|e| e.to_string())?, values }
             }
         })
@@ -286,7 +286,7 @@ mod tests {
     fn patterns_match_anywhere() {
         let table = inline(TableKind::Regex, &[(r"^dyn-\d+\.", "dialup"), ("spam", "")]).unwrap();
         assert_eq!(table.lookup("dyn-17.example.net").as_deref(), Some("dialup"));
-        assert!(table.contains("a-spam-b") && !table.contains("SPAM"));
+        assert!(table.contains("a-SPAM-b") && !table.contains("spa"));
         assert!(inline(TableKind::Regex, &[("(", "")]).is_err());
     }
 

@@ -3,7 +3,9 @@
 //! A linker holds only what the operator granted, so a function here never asks whether the filter may call
 //! it; it asks whether the stage and the arguments are right.
 
+mod edit;
 mod envelope;
+mod message;
 mod session;
 mod store;
 mod world;
@@ -46,7 +48,7 @@ macro_rules! capability {
 }
 
 /// All of them.
-pub(super) static CAPABILITIES: [Capability; 11] = [
+pub(super) static CAPABILITIES: [Capability; 15] = [
     capability!("types", types, "{}", |_| true),
     capability!("session", session, "{ session = true }", |g| g.session),
     capability!("envelope", envelope, "{ envelope = true }", |g| g.envelope),
@@ -54,6 +56,10 @@ pub(super) static CAPABILITIES: [Capability; 11] = [
     capability!("config", config, "{ config = true }", |g| g.config),
     capability!("clock", clock, "{ clock = true }", |g| g.clock),
     capability!("random", random, "{ random = true }", |g| g.random),
+    capability!("headers", headers, "{ headers = true }", |g| g.headers),
+    capability!("body", body, "{ body = true }", |g| g.body),
+    capability!("mime", mime, "{ mime = true }", |g| g.mime),
+    capability!("edit", edit, "{ edit = { headers = [\"X-Example\"] } }", may_edit),
     capability!("metrics", metrics, "{ metrics = true }", |g| g.metrics),
     capability!("counters", counters, "{ counters = true }", |g| g.counters),
     capability!("tables", tables, "{ tables = [\"NAME\"] }", |g| !g.tables.is_empty()),

@@ -1,0 +1,195 @@
+//! A first look over a message, before mail-parser sees it: how much work and memory would it be?
+//!
+//! It finds every `Content-*` field that could be taken for one, wherever it stands, and reads it with
+//! mail-parser's own parser, so that both see the same. It may count too much (a text that quotes a header),
+//! never too little.
+
+use std::ops::Range;
+
+use mail_parser::parsers::MessageStream;
+use mail_parser::{ContentType, HeaderValue};
+use memchr::memmem;
+
+use super::TooComplex;
+
+/// Octets of one `Content-*` field, folds included.
+const FIELD_BYTES_MAX: usize = 64 << 10;
+/// Parameters of one field: joining those of RFC 2231 is quadratic.
+const PARAMETERS_MAX: usize = 200;
+/// Fields that are looked at.
+const FIELDS_MAX: usize = 4_000;
+const MULTIPARTS_MAX: usize = 200;
+const MESSAGES_MAX: usize = 100;
+/// Places where a declared boundary stands: each part has one, each multipart one more.
+const BOUNDARY_HITS_MAX: usize = 3_000;
+/// A boundary that never comes is looked for to the end of the message: multiparts times octets.
+const SEEK_BYTES_MAX: usize = 2 << 30;
+
+/// Places to be overwritten, so that mail-parser does not open an encoded message by itself (see `tree`).
+pub(super) type Blots = Vec<usize>;
+
+/// What the header block at hand has shown so far. Blocks are told apart by empty lines only: rather too long.
+#[derive(Default)]
+struct Block {
+    /// Where the subtype of a `message/…` type stands.
+    message: Blots,
+    /// Where an encoding stands.
+    encoding: Blots,
+    typed: bool,
+}
+
+#[derive(Default)]
+struct Scan {
+    fields: usize,
+    multiparts: usize,
+    messages: usize,
+    digest: bool,
+    boundaries: Vec<Vec<u8>>,
+    block: Block,
+    blots: Blots,
+    /// Encodings of blocks without a type: of messages, if they are in a digest.
+    untyped: Blots,
+}
+
+/// Looks the message over.
+///
+/// # Errors
+/// It is more than this host parses.
+pub(super) fn look_over(raw: &[u8]) -> Result<Blots, TooComplex> {
+    let mut scan = Scan::default();
+    let mut at = 0;
+    while at < raw.len() {
+        let end = line_end(raw, at);
+        let line = raw.get(at..end).unwrap_or_default();
+        if matches!(line, b"\r\n" | b"\n") {
+            scan.end_block();
+        } else if let Some(kind) = Kind::of(line) {
+            let end = field_end(raw, end);
+            scan.field(kind, raw, at..end)?;
+        }
+        at = end;
+    }
+    scan.end_block();
+    scan.finish(raw)
+}
+
+fn line_end(raw: &[u8], from: usize) -> usize {
+    memchr::memchr(b'\n', raw.get(from..).unwrap_or_default()).map_or(raw.len(), |place| from + place + 1)
+}
+
+/// Behind the folds that follow a line.
+fn field_end(raw: &[u8], mut end: usize) -> usize {
+    while matches!(raw.get(end), Some(b' ' | b'\t')) {
+        end = line_end(raw, end);
+    }
+    end
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Type,
+    Disposition,
+    Encoding,
+}
+
+impl Kind {
+    fn of(line: &[u8]) -> Option<Kind> {
+        let name = line.trim_ascii_start();
+        let begins = |with: &str| name.get(..with.len()).is_some_and(|n| n.eq_ignore_ascii_case(with.as_bytes()));
+        if !begins("content-") {
+            None
+        } else if begins("content-type") {
+            Some(Kind::Type)
+        } else if begins("content-disposition") {
+            Some(Kind::Disposition)
+        } else if begins("content-transfer-encoding") {
+            Some(Kind::Encoding)
+        } else {
+            None
+        }
+    }
+}
+
+impl Scan {
+    fn field(&mut self, kind: Kind, raw: &[u8], place: Range<usize>) -> Result<(), TooComplex> {
+        let field = raw.get(place.clone()).unwrap_or_default();
+        self.fields += 1;
+        let parameters = memchr::memchr_iter(b';', field).count();
+        if self.fields > FIELDS_MAX || field.len() > FIELD_BYTES_MAX || parameters > PARAMETERS_MAX {
+            return Err(TooComplex);
+        }
+        let Some(colon) = memchr::memchr(b':', field) else { return Ok(()) };
+        let start = place.start + colon + 1;
+        let value = field.get(colon + 1..).unwrap_or_default();
+        match kind {
+            Kind::Disposition => {}
+            Kind::Encoding => {
+                for word in ["base64", "quoted-printable"] {
+                    self.block.encoding.extend(find(value, word).map(|at| start + at));
+                }
+            }
+            Kind::Type => {
+                self.block.typed = true;
+                if let HeaderValue::ContentType(content_type) = MessageStream::new(value).parse_content_type() {
+                    self.content_type(&content_type, value, start)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn content_type(&mut self, content_type: &ContentType<'_>, value: &[u8], start: usize) -> Result<(), TooComplex> {
+        match content_type.ctype() {
+            "multipart" => {
+                self.multiparts += 1;
+                self.digest |= content_type.subtype() == Some("digest");
+                if let Some(boundary) = content_type.attribute("boundary").filter(|b| !b.is_empty()) {
+                    let mark = [b"--", boundary.as_bytes()].concat();
+                    if !self.boundaries.contains(&mark) {
+                        self.boundaries.push(mark);
+                    }
+                }
+            }
+            "message" => {
+                self.messages += 1;
+                for word in ["rfc822", "global"] {
+                    self.block.message.extend(find(value, word).map(|at| start + at));
+                }
+            }
+            _ => {}
+        }
+        if self.multiparts > MULTIPARTS_MAX || self.messages > MESSAGES_MAX { Err(TooComplex) } else { Ok(()) }
+    }
+
+    fn end_block(&mut self) {
+        let block = std::mem::take(&mut self.block);
+        if !block.encoding.is_empty() {
+            self.blots.extend(block.message);
+            if !block.typed {
+                self.untyped.extend(block.encoding);
+            }
+        }
+    }
+
+    fn finish(mut self, raw: &[u8]) -> Result<Blots, TooComplex> {
+        if self.multiparts.saturating_mul(raw.len()) > SEEK_BYTES_MAX {
+            return Err(TooComplex);
+        }
+        let mut hits = 0;
+        for mark in &self.boundaries {
+            hits += memmem::find_iter(raw, mark).take(BOUNDARY_HITS_MAX + 1).count();
+            if hits > BOUNDARY_HITS_MAX {
+                return Err(TooComplex);
+            }
+        }
+        if self.digest {
+            self.blots.append(&mut self.untyped);
+        }
+        Ok(self.blots)
+    }
+}
+
+/// ASCII case ignored; each occurrence.
+fn find<'a>(text: &'a [u8], word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    text.windows(word.len()).enumerate().filter(|(_, w)| w.eq_ignore_ascii_case(word.as_bytes())).map(|(at, _)| at)
+}

@@ -1,0 +1,10 @@
+//! Hostile filters against the real host. Each test is named for the promise: `…_obeyed` is what an honest filter
+//! gets, `…_violated` is what a dishonest one gets, and what nobody else notices of it.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod bounds;
+mod loading;
+mod message;
+mod support;
+mod verdicts;

@@ -1,0 +1,248 @@
+//! What a puppet can do, good and bad.
+
+use std::hint::black_box;
+
+use crate::wasmilter::filter::types::{Action, Header, Path, Reply, Verdict};
+use crate::wasmilter::filter::{
+    body, clock, config, counters, edit, envelope, headers, kv, log, metrics, mime, random, session, tables,
+};
+use crate::words::{number, pair};
+
+/// What came of a trick.
+pub enum Done {
+    Nothing,
+    Said(String),
+    Verdict(Verdict),
+}
+
+fn verdict(action: Action) -> Done {
+    Done::Verdict(Verdict { action, reply: None, reason: None })
+}
+
+fn reply(action: Action, code: u16, enhanced: Option<&str>, text: Vec<String>) -> Done {
+    let reply = Some(Reply { code, enhanced: enhanced.map(str::to_owned), text });
+    Done::Verdict(Verdict { action, reply, reason: None })
+}
+
+pub fn play(name: &str, argument: &str, subject: &str) -> Done {
+    match name {
+        "next" => verdict(Action::Next),
+        "accept" => verdict(Action::Accept),
+        "reject" => verdict(Action::Reject),
+        "defer" => verdict(Action::Defer),
+        "discard" => verdict(Action::Discard),
+        "disconnect" => verdict(Action::Disconnect),
+        "skip" => verdict(Action::Skip),
+        "subject" => Done::Said(subject.to_owned()),
+        "say" => Done::Said(argument.to_owned()),
+        // reply CODE=TEXT
+        "reply" => {
+            let (code, text) = pair(argument);
+            let code = number(code) as u16;
+            let action = if (400..500).contains(&code) { Action::Defer } else { Action::Reject };
+            reply(action, code, None, vec![text.to_owned()])
+        }
+        "enhanced" => reply(Action::Reject, 550, Some(argument), vec!["no".into()]),
+        "next-with-reply" => reply(Action::Next, 550, None, vec!["no".into()]),
+        "no-text" => reply(Action::Reject, 550, None, vec![]),
+        "huge-text" => reply(Action::Reject, 550, None, aliases(number(argument))),
+        "long-text" => reply(Action::Reject, 550, None, vec!["x".repeat(number(argument) as usize)]),
+        _ => misbehave(name, argument, subject),
+    }
+}
+
+/// Megabytes of reply, all of them the same megabyte.
+fn aliases(megabytes: u32) -> Vec<String> {
+    let one = "x".repeat(1 << 20).leak();
+    let (at, len) = (one.as_mut_ptr(), one.len());
+    // SAFETY: none, and none is needed: this guest lies, and is stopped before anything is freed twice.
+    (0..megabytes).map(|_| unsafe { String::from_raw_parts(at, len, len) }).collect()
+}
+
+fn misbehave(name: &str, argument: &str, subject: &str) -> Done {
+    match name {
+        "panic" => panic!("as told"),
+        "spin" => loop {
+            black_box(0);
+        },
+        // Spins, and tells in a counter how far it got.
+        "count" => loop {
+            for turn in 0..1_000_000_u32 {
+                black_box(turn);
+            }
+            counters::add(argument, 1, u32::MAX);
+        },
+        "work" => {
+            for turn in 0..number(argument) * 1_000 {
+                black_box(turn);
+            }
+            Done::Nothing
+        }
+        "recurse" => Done::Said(deep(black_box(0)).to_string()),
+        "hoard" => {
+            let mut all: Vec<Vec<u8>> = Vec::new();
+            loop {
+                all.push(black_box(vec![1; 1 << 20]));
+            }
+        }
+        // Takes what it is given and is content with less.
+        "grow" => {
+            let mut megabytes = 0;
+            let mut all: Vec<Vec<u8>> = Vec::new();
+            while megabytes < number(argument) {
+                let mut more = Vec::new();
+                if more.try_reserve_exact(1 << 20).is_err() {
+                    break;
+                }
+                all.push(black_box(more));
+                megabytes += 1;
+            }
+            Done::Said(megabytes.to_string())
+        }
+        "print" => {
+            println!("{argument}");
+            eprintln!("{argument}");
+            Done::Nothing
+        }
+        _ => flood(name, argument, subject),
+    }
+}
+
+fn flood(name: &str, argument: &str, subject: &str) -> Done {
+    match name {
+        "flood-log" => {
+            for line in 0..number(argument) {
+                log::log(log::Level::Info, &format!("line {line}%0d%0a"));
+            }
+            Done::Nothing
+        }
+        "flood-metrics" => {
+            for i in 0..number(argument) {
+                metrics::count(&format!("m{i}"), &[("l".into(), i.to_string())], 1);
+            }
+            Done::Nothing
+        }
+        "flood-counters" => {
+            for i in 0..number(argument) {
+                counters::add(&format!("k{i}"), 1, 1_000_000);
+            }
+            Done::Nothing
+        }
+        // Fills the store; says how many entries went in, and what stopped it.
+        "fill-kv" => {
+            for i in 0.. {
+                if let Err(error) = kv::set(&format!("k{i}"), &[0; 1_000], None) {
+                    return Done::Said(format!("{i} {error:?}"));
+                }
+            }
+            Done::Nothing
+        }
+        _ => tell(name, argument, subject),
+    }
+}
+
+#[inline(never)]
+fn deep(n: u64) -> u64 {
+    if n == u64::MAX {
+        return 0;
+    }
+    black_box(deep(black_box(n + 1))) + 1
+}
+
+fn tell(name: &str, argument: &str, subject: &str) -> Done {
+    Done::Said(match name {
+        "id" => session::id(),
+        "listener" => session::listener(),
+        "peer" => format!("{:?} {:?} {:?}", session::peer(), session::local(), session::peer_name()),
+        "greeting" => format!("{:?} {:?} {:?}", session::helo(), session::tls(), session::auth()),
+        "note" => format!("{:?}", session::note(argument)),
+        "set-note" => {
+            let (key, value) = pair(argument);
+            session::set_note(key, Some(value)).to_string()
+        }
+        "envelope" => format!("{:?} {:?} {:?}", envelope::id(), envelope::sender(), envelope::recipients()),
+        "settings" => config::json().len().to_string(),
+        "clock" => (clock::now() > 1e12 && clock::ticks() >= 0.0).to_string(),
+        "random" => format!("{} {}", random::bytes(100_000).len(), random::bytes(8) != random::bytes(8)),
+        "counter" => counters::add(argument, 1, 1_000_000).to_string(),
+        "take" => counters::take(argument, 1, 2, 0.0).to_string(),
+        "get" => format!("{:?}", kv::get(argument)),
+        "set" => {
+            let (key, value) = pair(argument);
+            format!("{:?}", kv::set(key, value.as_bytes(), None))
+        }
+        "table" => {
+            let (table, key) = pair(argument);
+            format!("{:?} {:?}", tables::contains(table, key), tables::lookup(table, key))
+        }
+        _ => return of_message(name, argument, subject),
+    })
+}
+
+fn of_message(name: &str, argument: &str, subject: &str) -> Done {
+    Done::Said(match name {
+        "names" => format!("{} {}", headers::count(), headers::names().join(" ")),
+        "field" => format!("{:?}", headers::value(argument, 0).map(|v| String::from_utf8_lossy(&v).into_owned())),
+        "at" => format!("{:?}", headers::at(number(argument)).map(|h| h.name)),
+        "body" => {
+            let text = body::read(0, 200);
+            format!("{} {}", body::size(), String::from_utf8_lossy(&text))
+        }
+        "body-end" => String::from_utf8_lossy(&body::read(body::size() - 4, 100)).into_owned(),
+        "find" => format!("{:?}", body::find(argument.as_bytes(), 0)),
+        "hash" => body::sha256().iter().map(|b| format!("{b:02x}")).collect(),
+        "parts" => match mime::parts() {
+            Ok(parts) => parts
+                .iter()
+                .map(|p| format!("{:?} {} {:?} {:?} {}", p.parent, p.media_type, p.disposition, p.file_name, p.size))
+                .collect::<Vec<_>>()
+                .join(" / "),
+            Err(error) => format!("{error:?}"),
+        },
+        "part" => String::from_utf8_lossy(&mime::read(number(argument), 0, 100)).into_owned(),
+        "part-text" => format!("{:?}", mime::text(number(argument))),
+        "part-hash" => mime::sha256(number(argument)).iter().map(|b| format!("{b:02x}")).collect(),
+        _ => return change(name, argument, subject),
+    })
+}
+
+fn path(address: &str) -> Path {
+    let mut words = address.split(' ');
+    let address = words.next().unwrap_or_default().to_owned();
+    let params =
+        words.map(|word| word.split_once('=').map_or((word.into(), None), |(k, v)| (k.into(), Some(v.into()))));
+    Path { address, params: params.collect() }
+}
+
+fn field(text: &str) -> Header {
+    let (name, value) = pair(text);
+    Header { name: name.to_owned(), value: value.as_bytes().to_vec() }
+}
+
+fn change(name: &str, argument: &str, _subject: &str) -> Done {
+    let result = match name {
+        "set-sender" => edit::set_sender(&path(argument)),
+        "replace" => edit::replace_recipient(&path(argument)),
+        "add" => edit::add_recipient(&path(argument)),
+        "remove" => edit::remove_recipient(argument),
+        "append" => edit::append_header(&field(argument)),
+        "insert" => edit::insert_header(0, &field(argument)),
+        "change" => {
+            let (name, value) = pair(argument);
+            edit::change_header(name, 0, Some(value.as_bytes()))
+        }
+        "delete" => edit::change_header(argument, 0, None),
+        "write" => edit::write_body(argument.as_bytes()),
+        "write-much" => {
+            let piece = vec![b'x'; 1 << 20];
+            for megabyte in 0..number(argument) {
+                if let Err(error) = edit::write_body(&piece) {
+                    return Done::Said(format!("{megabyte} {error:?}"));
+                }
+            }
+            Ok(())
+        }
+        other => return Done::Said(format!("no such trick: {other}")),
+    };
+    Done::Said(format!("{result:?}"))
+}
