@@ -1,6 +1,6 @@
 //! The end of a message: the last verdict, the final dot, the answer. The only file that sends a dot of its own.
 
-use super::ask::{self, Held};
+use crate::chain::{Call, Held};
 use crate::mail::{AbortReason, Edit, Stage};
 use crate::session::{BodyOutcome, BodyPlan, Errand};
 use crate::smtp::{Reply, replies};
@@ -48,7 +48,7 @@ impl Transfer<'_> {
     }
 
     async fn consult_message(&mut self, held: &mut Held) -> Result<Vec<Edit>, Fate> {
-        let outcome = ask::message(held);
+        let outcome = self.with.chain.consult(Call::Message(held), &self.with.context).await;
         self.with.record.heard(&outcome);
         match Fate::weigh(Stage::Message, outcome.verdict) {
             None if self.with.io.is_gone().await => {

@@ -1,7 +1,6 @@
 //! The header block: taken whole, measured, shown to the filters, and sent on below our own field.
 
-use super::ask::{self, Held};
-use crate::chain::BodyMode;
+use crate::chain::{BodyMode, Call, Held};
 use crate::config::Limits;
 use crate::mail::Stage;
 use crate::session::BodyPlan;
@@ -46,7 +45,7 @@ impl Transfer<'_> {
             return Err(Fate::refused(replies::MAIL_LOOP));
         }
         if self.with.chain.wants(Stage::Headers) {
-            let outcome = ask::headers(&mut block);
+            let outcome = self.with.chain.consult(Call::Headers(&mut block), &self.with.context).await;
             self.with.record.heard(&outcome);
             if let Some(fate) = Fate::weigh(Stage::Headers, outcome.verdict) {
                 return Err(fate);

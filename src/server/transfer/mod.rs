@@ -6,12 +6,11 @@
 //! Whatever goes wrong, the client's octets are read to their end before it is answered, and an upstream that is
 //! inside DATA is left without a dot.
 
-mod ask;
 mod finish;
 mod head;
 mod intake;
 
-use crate::chain::{BodyMode, Call, Context, SessionChain};
+use crate::chain::{BodyMode, Call, Context, Held, SessionChain};
 use crate::config::BareLineEnds;
 use crate::config::Config;
 use crate::mail::{AbortReason, Stage};
@@ -24,7 +23,6 @@ use super::buffers::BodyBuffers;
 use super::client::ClientIo;
 use super::leg::Leg;
 use super::record::Record;
-use ask::Held;
 use head::Head;
 use intake::{Broken, Intake, Piece, Then};
 
