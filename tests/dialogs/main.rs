@@ -66,18 +66,32 @@ fn surroundings(root: &Path, scratch: &Path) -> Surroundings {
     let (certificate, key) = (scratch.join("certificate.pem"), scratch.join("key.pem"));
     std::fs::write(&certificate, &identity.certificate_pem).unwrap();
     std::fs::write(&key, identity.key_pem.as_bytes()).unwrap();
-    let filters = root.join("filters");
-    let built = std::process::Command::new(env!("CARGO"))
-        .current_dir(&filters)
-        .args(["build", "--release", "--locked", "--quiet", "--target", "wasm32-unknown-unknown"])
-        .status();
-    assert!(built.is_ok_and(|status| status.success()), "the filters do not build: see `cargo xtask test`");
+    // Compiled once for all dialogs; the gateway trusts only a folder nobody else may write.
+    let compiled =
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(scratch.join("compiled"));
+    compiled.unwrap();
+    let filters = build(root.join("filters"));
+    let guests = build(root.join("tests/guests"));
     let text = |path: PathBuf| path.display().to_string();
     Surroundings {
-        filters: text(filters.join("target/wasm32-unknown-unknown/release")),
+        filters: text(filters),
+        puppet: text(guests.join("puppet.wasm")),
         scratch: text(scratch.to_owned()),
         certificate: text(certificate),
         key: text(key),
         configs: text(root.join("tests/dialogs/configs")),
     }
+}
+
+/// Builds a workspace of guests; says where its components are.
+fn build(workspace: PathBuf) -> PathBuf {
+    let built = std::process::Command::new(env!("CARGO"))
+        .current_dir(&workspace)
+        .args(["build", "--release", "--locked", "--quiet", "--target", "wasm32-unknown-unknown"])
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR")
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "{} does not build: cargo xtask test", workspace.display());
+    workspace.join("target/wasm32-unknown-unknown/release")
 }

@@ -32,6 +32,7 @@ pub(crate) enum How {
 #[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
     pub filters: String,
+    pub puppet: String,
     pub scratch: String,
     pub certificate: String,
     pub key: String,
@@ -72,10 +73,12 @@ async fn set_up(script: &Script, around: &Surroundings) -> Result<Stage, String>
     let upstream = Upstream::start(Manners { ehlo }).await;
     let path = Path::new(&around.configs).join(format!("{}.toml", script.config));
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = text + &script.puppet_section();
     let address = upstream.address.to_string();
     let environment = |name: &str| match name {
         "UPSTREAM" => Some(address.clone()),
         "FILTERS" => Some(around.filters.clone()),
+        "PUPPET" => Some(around.puppet.clone()),
         "SCRATCH" => Some(around.scratch.clone()),
         "CERTIFICATE" => Some(around.certificate.clone()),
         "KEY" => Some(around.key.clone()),

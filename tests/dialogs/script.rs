@@ -5,6 +5,7 @@
 //! config: relay-local-only
 //! client: 192.0.2.7
 //! upstream: 8BITMIME DSN
+//! puppet: message: append X-A=b
 //!
 //! C: EHLO client.test
 //! S: 250-mx.example.org …
@@ -47,6 +48,9 @@ pub(crate) struct Script {
     pub listener: Option<String>,
     /// EHLO keywords of the upstream; None: it knows only HELO.
     pub upstream: Option<Vec<String>>,
+    /// What the puppet (tests/guests/puppet) does, and its `on-fault`.
+    pub(crate) puppet: Option<String>,
+    pub(crate) on_fault: String,
     /// Banner, EHLO and XCLIENT are written out in the dialog instead of being answered by the harness.
     pub handshake: bool,
     /// Replay only as written (a dialog about packets or time).
@@ -65,6 +69,8 @@ impl Script {
             client: "192.0.2.7".into(),
             listener: None,
             upstream: Some(words(UPSTREAM_DEFAULT)),
+            puppet: None,
+            on_fault: "defer".into(),
             handshake: false,
             as_written: false,
             events: Vec::new(),
@@ -123,11 +129,26 @@ impl Script {
             "listener" => self.listener = Some(value.to_owned()),
             "upstream" if value == "helo-only" => self.upstream = None,
             "upstream" => self.upstream = Some(words(value)),
+            "puppet" => self.puppet = Some(value.to_owned()),
+            "on-fault" => self.on_fault = value.to_owned(),
             "handshake" => self.handshake = value == "written",
             "replay" => self.as_written = value == "as-written",
             _ => return Err(format!("unknown header {key}")),
         }
         Ok(())
+    }
+
+    /// A `[[filter]]` with the puppet, granted everything.
+    pub(crate) fn puppet_section(&self) -> String {
+        let Some(script) = &self.puppet else { return String::new() };
+        format!(
+            "[[filter]]\nname = \"puppet\"\npath = \"${{PUPPET}}\"\non-fault = {:?}\nsettings = {{ do = '{script}' }}\n\
+             [filter.grants]\nheaders = true\nbody = true\nmime = true\nmetrics = true\ncounters = true\n\
+             tables = [\"words\"]\nkv = true\ndiscard = true\n\
+             edit = {{ headers = true, body = true, sender = true, recipients = [\"*@archive.test\"] }}\n\
+             [table.words]\nentries = [\"word\"]\n[engine]\ninstances = 64\ncache = \"${{SCRATCH}}/compiled\"\n",
+            self.on_fault
+        )
     }
 
     /// The upstream's answer to EHLO.
