@@ -28,6 +28,7 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, mut call: Call
         let took = then.duration_since(now);
         now = then;
         link.time += took;
+        outcome.time += took;
         link.calls = link.calls.saturating_add(1);
         if IN_TRANSACTION.contains(stage) {
             state.spent += took;

@@ -73,11 +73,14 @@ pub struct Outcome {
     pub edits: Vec<Edit>,
     /// Every answer but a plain `next`, for the log line.
     pub opinions: Vec<Opinion>,
+    /// How long all filters together took, waits included.
+    pub time: Duration,
 }
 
 impl Outcome {
     /// Nobody objected, nobody was even asked.
-    pub const NEXT: Outcome = Outcome { verdict: Verdict::NEXT, edits: Vec::new(), opinions: Vec::new() };
+    pub const NEXT: Outcome =
+        Outcome { verdict: Verdict::NEXT, edits: Vec::new(), opinions: Vec::new(), time: Duration::ZERO };
 }
 
 /// What one filter said at one stage.

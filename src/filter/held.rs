@@ -10,7 +10,7 @@ use super::mime::{TooComplex, Tree};
 use crate::smtp::headers::HeaderBlock;
 use crate::state::spool::{READ_BYTES_MAX, Spool};
 
-/// Octets of a message parsed without a thought to others: larger ones go to a blocking thread.
+/// Octets of a message that is parsed where it is asked for; larger ones, and nested ones, go to a blocking thread.
 const PARSED_AT_ONCE_BYTES_MAX: usize = 128 << 10;
 /// Octets of all large messages that are parsed at the same moment: each may take many times its size.
 const PARSED_TOGETHER_BYTES_MAX: usize = 64 << 20;
@@ -98,16 +98,24 @@ impl Held {
         raw.extend_from_slice(b"\r\n");
         each_piece(body, |piece| raw.extend_from_slice(piece)).await?;
         let parsed = if raw.len() <= PARSED_AT_ONCE_BYTES_MAX {
-            std::panic::catch_unwind(|| Tree::parse(raw)).unwrap_or(Err(TooComplex))
+            match std::panic::catch_unwind(|| Tree::parse_at_once(raw)) {
+                Ok(Ok(Ok(tree))) => Ok(tree),
+                Ok(Ok(Err(raw))) => parse_aside(raw).await,
+                Ok(Err(_)) | Err(_) => Err(TooComplex),
+            }
         } else {
-            // A panic of the parser is caught there.
-            tokio::task::spawn_blocking(|| Tree::parse(raw)).await.unwrap_or(Err(TooComplex))
+            parse_aside(raw).await
         };
         drop(parsing);
         let tree = Arc::new(parsed);
         self.tree = Some(Arc::clone(&tree));
         Ok(tree)
     }
+}
+
+/// On a thread with time and a stack of its own, where a panic of the parser is caught, too.
+async fn parse_aside(raw: Vec<u8>) -> Result<Tree, TooComplex> {
+    tokio::task::spawn_blocking(|| Tree::parse(raw)).await.unwrap_or(Err(TooComplex))
 }
 
 /// Watches a body that comes in pieces: its lines end in CRLF, and there is no NUL in it.

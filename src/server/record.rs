@@ -94,8 +94,8 @@ impl Record {
     /// The filters were asked.
     pub(super) fn heard(&mut self, outcome: &chain::Outcome) {
         self.mail.discarded |= outcome.verdict.action == Action::Discard;
+        self.mail.in_filters += outcome.time;
         for opinion in &outcome.opinions {
-            self.mail.in_filters += opinion.time;
             if self.mail.filters.len() < FILTERS_KEPT_MAX {
                 self.mail.filters.push(FilterSaid {
                     filter: std::sync::Arc::clone(&opinion.filter),

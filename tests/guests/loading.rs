@@ -1,9 +1,10 @@
 //! What loads, what does not, and what is said about it.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::support::{Filter, configuration, guest, guest_with_wasi, load, session, told};
-use wasmilter::chain::Chain;
+use crate::support::{Filter, brief, configuration, guest, load, session, told};
+use wasmilter::chain::{Call, Chain};
 
 fn file(name: &str, octets: &[u8]) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -43,8 +44,12 @@ fn garbage_violated() {
     assert!(refusal(PathBuf::from("/nonexistent/f.wasm")).contains("cannot read"));
 }
 
+fn write_component(name: &str, text: &str) -> PathBuf {
+    file(&format!("{name}.wasm"), &wat::parse_str(text).unwrap())
+}
+
 fn component(text: &str) -> String {
-    refusal(file(&format!("{:x}.wasm", text.len()), &wat::parse_str(text).unwrap()))
+    refusal(write_component(&format!("{:x}", text.len()), text))
 }
 
 #[test]
@@ -74,10 +79,7 @@ fn trap_in_init_violated() {
 
 #[tokio::test]
 async fn wasi_obeyed() {
-    let filter = Filter::new("puppet", guest_with_wasi("puppet"), "helo: print hello, say printed");
-    let grants = "headers = true, body = true, mime = true, metrics = true, counters = true, \
-                  tables = [\"words\"], kv = { quota = \"1 MiB\" }, edit = { headers = [\"X-*\"] }";
-    let chain = load(&[filter.grants(grants)]).unwrap();
+    let chain = load(&[Filter::puppet_with_wasi("helo: print hello, say printed")]).unwrap();
     assert_eq!(told(&session(&chain).helo().await), "printed");
 }
 
@@ -105,4 +107,78 @@ async fn reload_obeyed() {
     bad.filters[0].grants.tables.clear();
     assert!(Chain::reload(Some(&second), &bad).is_err());
     assert_eq!(told(&before.mail().await), "Ok(true) Ok(Some(\"3\"))");
+}
+
+/// A component of several core modules, memories and a large table, as interpreters are.
+#[tokio::test]
+async fn interpreters_obeyed() {
+    let mut modules = String::new();
+    for i in 0..4 {
+        let _ = write!(
+            modules,
+            r#"(core module $m{i} (memory (export "memory") 17) (table 60000 funcref) (func (export "quit")))
+               (core instance $i{i} (instantiate $m{i}))"#
+        );
+    }
+    let text = format!(
+        r#"(component {modules}
+            (func $quit (canon lift (core func $i0 "quit")))
+            (instance $q (export "quit" (func $quit)))
+            (export "wasmilter:filter/on-quit@0.1.0-draft" (instance $q)))"#
+    );
+    let path = write_component("interpreter", &text);
+    let chain = load(&[Filter::new("interpreter", path, "").with("instances = 10")]).unwrap();
+    let free = chain.host().unwrap().slots_free();
+    let mut session = session(&chain);
+    let outcome = session.ask(Call::Quit).await;
+    assert_eq!((brief(&outcome.verdict).as_str(), outcome.opinions.len()), ("next", 0));
+    assert_eq!(free - chain.host().unwrap().slots_free(), 4, "a slot for each memory");
+    drop(session);
+    assert_eq!(free, chain.host().unwrap().slots_free());
+}
+
+#[test]
+fn start_functions_violated() {
+    let wat = |start: &str| {
+        format!(
+            r#"(component (core module $m (func $s {start}) (start $s) (func (export "quit")))
+                (core instance $i (instantiate $m))
+                (func $quit (canon lift (core func $i "quit")))
+                (instance $q (export "quit" (func $quit)))
+                (export "wasmilter:filter/on-quit@0.1.0-draft" (instance $q)))"#
+        )
+    };
+    assert!(component(&wat("(loop (br 0))")).contains("interrupt"));
+    assert!(component(&wat("unreachable")).contains("unreachable"));
+    assert!(component(&wat("(call $s)")).contains("call stack exhausted"));
+}
+
+#[test]
+fn too_many_instances_violated() {
+    let mut config = configuration(&[Filter::puppet("")]);
+    config.engine.instances = Some(2_000_000);
+    let error = Chain::load(&config).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("2000000 filter instances") && error.contains("instances fit"), "{error}");
+}
+
+#[test]
+fn bent_components_violated() {
+    let good = std::fs::read(guest("idle")).unwrap();
+    let mut seed = 0x2545_F491_4F6C_DD1D_u64;
+    for round in 0..15 {
+        let mut bent = good.clone();
+        for _ in 0..=round % 4 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let place = 8 + usize::try_from(seed >> 8).unwrap_or(0) % (bent.len() - 8);
+            bent[place] = u8::try_from(seed & 0xff).unwrap();
+        }
+        // Some of them still are components. None is anybody's trouble.
+        let mut config = configuration(&[Filter::new("bent", file("random.wasm", &bent), "")]);
+        config.engine.cache_dir = None;
+        if let Err(error) = Chain::load(&config) {
+            assert!(error.to_string().contains("random.wasm"), "{error}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ pub(crate) fn guest(name: &str) -> PathBuf {
 }
 
 /// The same guest with the WASI imports of its standard library.
-pub(crate) fn guest_with_wasi(name: &str) -> PathBuf {
+fn guest_with_wasi(name: &str) -> PathBuf {
     built("wasm32-wasip2", name)
 }
 
@@ -62,6 +62,11 @@ impl Filter {
     /// The puppet, granted everything but edits of anything except `X-*` fields, doing as `script` says.
     pub(crate) fn puppet(script: &str) -> Filter {
         Filter::new("puppet", guest("puppet"), script).grants(ALL_GRANTS)
+    }
+
+    /// The puppet of another toolchain: its standard library imports WASI.
+    pub(crate) fn puppet_with_wasi(script: &str) -> Filter {
+        Filter::new("puppet", guest_with_wasi("puppet"), script).grants(ALL_GRANTS)
     }
 
     pub(crate) fn new(name: &str, path: PathBuf, script: &str) -> Filter {

@@ -72,7 +72,9 @@ fn unfinished(tree: &Tree) -> Findings {
 
 fn sleeps(tree: &Tree) -> Findings {
     let mut findings = Findings::new();
-    for file in tree.rust() {
+    // A hostile guest may sleep: that is what it is tested for.
+    let guest = |path: &str| path.starts_with("tests/guests/") && path.contains("/src/");
+    for file in tree.rust().filter(|file| !guest(&file.path)) {
         let shipped = |at: &usize| file.shipped.get(*at..).is_some_and(|rest| rest.starts_with("sleep("));
         findings.extend(words(&file.code, "sleep(").filter(|at| !shipped(at)).map(|at| file.at(at)));
     }

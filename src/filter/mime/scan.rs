@@ -25,8 +25,19 @@ const BOUNDARY_HITS_MAX: usize = 3_000;
 /// A boundary that never comes is looked for to the end of the message: multiparts times octets.
 const SEEK_BYTES_MAX: usize = 2 << 30;
 
+/// Multiparts and messages of a message that is parsed without much of a stack.
+const SIMPLE_PARTS_MAX: usize = 20;
+
 /// Places to be overwritten, so that mail-parser does not open an encoded message by itself (see `tree`).
 pub(super) type Blots = Vec<usize>;
+
+/// What the look found.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) blots: Blots,
+    /// Little nesting, if any: mail-parser and the drop of what it makes recurse with it.
+    pub(super) is_simple: bool,
+}
 
 /// What the header block at hand has shown so far. Blocks are told apart by empty lines only: rather too long.
 #[derive(Default)]
@@ -55,7 +66,7 @@ struct Scan {
 ///
 /// # Errors
 /// It is more than this host parses.
-pub(super) fn look_over(raw: &[u8]) -> Result<Blots, TooComplex> {
+pub(super) fn look_over(raw: &[u8]) -> Result<Look, TooComplex> {
     let mut scan = Scan::default();
     let mut at = 0;
     while at < raw.len() {
@@ -171,7 +182,7 @@ impl Scan {
         }
     }
 
-    fn finish(mut self, raw: &[u8]) -> Result<Blots, TooComplex> {
+    fn finish(mut self, raw: &[u8]) -> Result<Look, TooComplex> {
         if self.multiparts.saturating_mul(raw.len()) > SEEK_BYTES_MAX {
             return Err(TooComplex);
         }
@@ -185,7 +196,8 @@ impl Scan {
         if self.digest {
             self.blots.append(&mut self.untyped);
         }
-        Ok(self.blots)
+        let is_simple = self.blots.is_empty() && self.multiparts + self.messages <= SIMPLE_PARTS_MAX;
+        Ok(Look { blots: self.blots, is_simple })
     }
 }
 

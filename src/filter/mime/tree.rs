@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mail_parser::{Encoding, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
-use super::scan::look_over;
+use super::scan::{Look, look_over};
 use super::{DEPTH_MAX, FILE_NAME_BYTES_MAX, PARTS_MAX, decode};
 
 /// Octets of a media type or charset.
@@ -56,8 +56,26 @@ impl Tree {
     /// # Errors
     /// [`TooComplex`].
     pub(crate) fn parse(raw: Vec<u8>) -> Result<Tree, TooComplex> {
+        let look = look_over(&raw)?;
+        Tree::parse_looked_over(raw, &look)
+    }
+
+    /// Parses, if it is the work of a moment and needs no deep stack: the second half of [`Tree::parse`]. Otherwise
+    /// the message comes back.
+    ///
+    /// # Errors
+    /// [`TooComplex`].
+    pub(crate) fn parse_at_once(raw: Vec<u8>) -> Result<Result<Tree, Vec<u8>>, TooComplex> {
+        let look = look_over(&raw)?;
+        if !look.is_simple {
+            return Ok(Err(raw));
+        }
+        Tree::parse_looked_over(raw, &look).map(Ok)
+    }
+
+    fn parse_looked_over(raw: Vec<u8>, look: &Look) -> Result<Tree, TooComplex> {
         let mut tree = Tree { parts: Vec::new() };
-        tree.message(raw, None, 0, 0)?;
+        tree.message(raw, look, None, 0, 0)?;
         Ok(tree)
     }
 
@@ -70,11 +88,18 @@ impl Tree {
     }
 
     /// A message of its own: the outermost, or one that came encoded.
-    fn message(&mut self, raw: Vec<u8>, parent: Option<u32>, depth: usize, encoded: usize) -> Result<(), TooComplex> {
+    fn message(
+        &mut self,
+        raw: Vec<u8>,
+        look: &Look,
+        parent: Option<u32>,
+        depth: usize,
+        encoded: usize,
+    ) -> Result<(), TooComplex> {
         if encoded > ENCODED_DEPTH_MAX {
             return Err(TooComplex);
         }
-        let blots = look_over(&raw)?;
+        let blots = &look.blots;
         // mail-parser would open encoded messages by itself, unseen by the scan: it is made not to know them. The
         // parts are pieces of the octets as they came.
         let blotted = (!blots.is_empty()).then(|| raw.clone()).map(|mut copy| {
@@ -99,7 +124,8 @@ impl Tree {
             let part = self.parts.get(at).filter(|part| part.closed);
             if let Some(octets) = part.map(|part| part.octets().to_vec()) {
                 let parent = u32::try_from(at).map_err(|_| TooComplex)?;
-                self.message(octets, Some(parent), depth + 1, encoded + 1)?;
+                let look = look_over(&octets)?;
+                self.message(octets, &look, Some(parent), depth + 1, encoded + 1)?;
             }
             at += 1;
         }
