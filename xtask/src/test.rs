@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::shell::{Outcome, cargo, command, root, run};
-use crate::tools;
+use crate::{demo, tools};
 
 struct Step {
     name: &'static str,
@@ -14,15 +14,17 @@ struct Step {
     run: fn() -> Outcome,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 11] = [
     Step { name: "fmt", title: "every workspace is formatted", run: fmt },
     Step { name: "tidy", title: "the laws of the house that text can check", run: tidy },
     Step { name: "deny", title: "licences, bans and sources of the dependencies", run: deny },
     Step { name: "pure", title: "the floors above the IO line build, lint and test alone", run: pure },
     Step { name: "clippy", title: "lints of the host", run: clippy },
     Step { name: "filters", title: "the filters: lints, components, tests", run: filters },
+    Step { name: "guests", title: "the hostile guests: lints", run: guests },
     Step { name: "test", title: "unit tests, dialogs, hostile guests, configurations", run: test },
     Step { name: "fuzz", title: "the fuzz targets compile, without a lint", run: fuzz },
+    Step { name: "demo", title: "the demonstration, from a clone's point of view", run: demo },
     Step { name: "postfix", title: "end to end with a real Postfix behind the gateway", run: postfix },
 ];
 
@@ -71,15 +73,12 @@ pub(crate) fn advisories() -> Outcome {
     cargo_deny(&["advisories"])
 }
 
-/// The workspaces of this repository that exist, the host's first.
-fn manifests() -> Vec<&'static str> {
-    let all = ["Cargo.toml", "filters/Cargo.toml", "fuzz/Cargo.toml", "tests/guests/Cargo.toml"];
-    all.into_iter().filter(|manifest| root().join(manifest).is_file()).collect()
-}
+/// The workspaces of this repository.
+const MANIFESTS: [&str; 4] = ["Cargo.toml", "filters/Cargo.toml", "fuzz/Cargo.toml", "tests/guests/Cargo.toml"];
 
 fn fmt() -> Outcome {
     tools::components()?;
-    for manifest in manifests() {
+    for manifest in MANIFESTS {
         run(cargo(&["fmt", "--manifest-path", manifest, "--all", "--check"]))?;
     }
     Ok(())
@@ -95,7 +94,7 @@ fn deny() -> Outcome {
 
 fn cargo_deny(checks: &[&str]) -> Outcome {
     let deny = tools::cargo_deny()?;
-    for manifest in manifests() {
+    for manifest in MANIFESTS {
         let mut command = command(&deny, &["--locked", "--manifest-path", manifest, "--config", "deny.toml", "check"]);
         command.args(checks);
         run(command)?;
@@ -114,22 +113,28 @@ fn clippy() -> Outcome {
     run(cargo(&["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-/// For the guests' own target and for this machine, where their tests run. From their own folder, because that is
-/// where cargo finds which linker makes a component.
+/// For the guests' own target and for this machine, where their tests run.
 fn filters() -> Outcome {
+    lint_guests("filters")?;
+    run_in("filters", &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    run_in("filters", &["test", "--quiet", "--locked", "--workspace"])
+}
+
+fn guests() -> Outcome {
+    lint_guests("tests/guests")
+}
+
+fn lint_guests(folder: &str) -> Outcome {
     tools::components()?;
     tools::wasm_targets()?;
-    let steps: [&[&str]; 3] = [
-        &["clippy", "--quiet", "--locked", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"],
-        &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        &["test", "--quiet", "--locked", "--workspace"],
-    ];
-    for step in steps {
-        let mut command = cargo(step);
-        command.current_dir(root().join("filters"));
-        run(command)?;
-    }
-    Ok(())
+    run_in(folder, &["clippy", "--quiet", "--locked", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"])
+}
+
+/// From the workspace's own folder, because that is where cargo finds which linker makes a component.
+fn run_in(folder: &str, args: &[&str]) -> Outcome {
+    let mut command = cargo(args);
+    command.current_dir(root().join(folder));
+    run(command)
 }
 
 fn test() -> Outcome {
@@ -140,6 +145,10 @@ fn test() -> Outcome {
 fn fuzz() -> Outcome {
     tools::cpp_compiler()?;
     run(cargo(&["clippy", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--", "-D", "warnings"]))
+}
+
+fn demo() -> Outcome {
+    demo::main(&["--once"])
 }
 
 fn postfix() -> Outcome {

@@ -130,10 +130,12 @@ impl Expected for Reply {
     }
 }
 
-/// A reply as a person reads it.
+/// A reply as a person reads it, without what is only of interest to machines (where a message was stored).
 pub(super) fn in_one_line(reply: &Reply) -> String {
     let enhanced = reply.enhanced.map(|enhanced| format!("{enhanced} ")).unwrap_or_default();
-    format!("{} {enhanced}{}", reply.code, reply.lines().collect::<Vec<_>>().join(" / "))
+    let text = reply.lines().collect::<Vec<_>>().join(" / ");
+    let text = if reply.class() == 2 { text.split(':').next().unwrap_or_default() } else { &text };
+    format!("{} {enhanced}{text}", reply.code)
 }
 
 /// The certificate is one that nobody vouches for.

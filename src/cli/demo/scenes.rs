@@ -31,8 +31,8 @@ impl Seen {
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.as_it_should { "ok" } else { "NO" };
-        write!(f, "  {mark}  {:<30} {}", self.title, self.told)?;
-        if self.means.is_empty() { Ok(()) } else { write!(f, " — {}", self.means) }
+        write!(f, "  {mark}  {:<30} {:<62}", self.title, self.told)?;
+        if self.means.is_empty() { Ok(()) } else { write!(f, " {}", self.means) }
     }
 }
 
@@ -61,8 +61,8 @@ async fn clean_mail(site: &Site) -> anyhow::Result<Seen> {
         title: "a clean message",
         told: in_one_line(&reply),
         means: match header {
-            Some(header) => format!("in the mailbox, with the filter's field \"{header}\""),
-            None => "but the filter's field is not in the mailbox".to_owned(),
+            Some(header) => format!("stored, with the field {header}"),
+            None => "but without the filter's field".to_owned(),
         },
     })
 }
@@ -75,8 +75,7 @@ async fn blocked_attachment(site: &Site) -> anyhow::Result<Seen> {
         as_it_should: reply.class() == 5 && !arrived,
         title: "a program as \"invoice\"",
         told: in_one_line(&reply),
-        means: if arrived { "but it is in the mailbox" } else { "the filter refused it, the mailbox has nothing" }
-            .into(),
+        means: if arrived { "but it is in the mailbox" } else { "refused by the filter" }.into(),
     })
 }
 
@@ -87,7 +86,7 @@ async fn relay_refused(site: &Site) -> anyhow::Result<Seen> {
         as_it_should: reply.class() == 5 && site.stored(ELSEWHERE)?.is_none(),
         title: "a stranger, to somewhere else",
         told: in_one_line(&reply),
-        means: "the mail server was not even asked".to_owned(),
+        means: "refused, and the mail server was not asked".to_owned(),
     })
 }
 
@@ -102,7 +101,11 @@ async fn relay_after_login(site: &Site) -> anyhow::Result<Seen> {
         as_it_should: reply.code == 250 && known,
         title: "the same after STARTTLS, AUTH",
         told: in_one_line(&reply),
-        means: if known { format!("the mail server was told: login={account}") } else { "but nameless".to_owned() },
+        means: if known {
+            format!("sent on, the mail server was told login={account}")
+        } else {
+            "but nameless".to_owned()
+        },
     })
 }
 
@@ -124,7 +127,7 @@ async fn burst(site: &Site) -> anyhow::Result<Seen> {
         as_it_should: taken == BURST_MAX && replies.iter().skip(taken).all(|reply| reply.class() == 4),
         title: "a burst from one account",
         told: in_one_line(last),
-        means: format!("after {taken} messages at once, as [rates] says"),
+        means: format!("the rate limit, after {taken} messages"),
     })
 }
 
@@ -147,7 +150,7 @@ async fn endless_filter(site: &Site) -> anyhow::Result<Seen> {
         title: "a filter that loops for ever",
         told: in_one_line(&reply),
         means: format!(
-            "stopped after {} ms; another client's mail meanwhile: {} in {} ms",
+            "stopped after {} ms; another's mail meanwhile: {} in {} ms",
             stopped.as_millis(),
             others.code,
             delivered.as_millis()
