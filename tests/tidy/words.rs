@@ -56,7 +56,23 @@ pub(crate) const LAWS: &[Law] = &[
             ],
         ],
     },
+    Law {
+        name: "the README shows the lines for Postfix that are shipped and tested",
+        check: shown_lines,
+        broken_by: &[&[
+            ("packaging/postfix/master.cf", "# why\na inet smtpd\n  -o b=c\n"),
+            ("README.md", "a inet smtpd\n"),
+        ]],
+        kept_by: &[&[("packaging/postfix/master.cf", "# why\n  -o b=c\n"), ("README.md", "x\n  -o b=c\ny\n")]],
+    },
 ];
+
+fn shown_lines(tree: &Tree) -> Findings {
+    let text = |path: &str| tree.files.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str());
+    let shown: Vec<&str> = text("README.md").lines().collect();
+    let shipped = text("packaging/postfix/master.cf").lines().filter(|line| !line.starts_with('#'));
+    shipped.filter(|line| !shown.contains(line)).map(|line| format!("README.md lacks: {line}")).collect()
+}
 
 fn unfinished(tree: &Tree) -> Findings {
     const MACROS: [&str; 2] = [concat!("to", "do!"), concat!("unimple", "mented!")];

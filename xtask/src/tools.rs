@@ -25,7 +25,6 @@ const MAIL_PROGRAMS: &Programs = &[
     ("python3", "python3"),
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
-    ("prlimit", "util-linux"),
 ];
 
 /// For the library that drives the fuzz targets.

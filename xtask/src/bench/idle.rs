@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use super::process::Gateway;
+use super::process::{Gateway, with_all_descriptors};
 use crate::shell::Outcome;
 
 /// What one count of connections showed.
@@ -34,8 +34,7 @@ pub(crate) fn measure(gateway: &Gateway, connections: usize) -> Outcome<Idle> {
 /// Runs `look` while another process of ours holds the connections.
 fn hold<T>(port: u16, connections: usize, look: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let own = std::env::current_exe().map_err(|why| why.to_string())?;
-    let mut command = Command::new("prlimit");
-    command.arg(format!("--nofile={}", connections + 100)).arg(own);
+    let mut command = with_all_descriptors(&own);
     command.args(["hold-connections", &port.to_string(), &connections.to_string()]);
     let mut child = command
         .stdin(Stdio::piped())
@@ -47,7 +46,7 @@ fn hold<T>(port: u16, connections: usize, look: impl FnOnce() -> Outcome<T>) -> 
     let seen = if matches!(read, Some(Ok(_))) && said.trim() == "ready" {
         look()
     } else {
-        Err(format!("{connections} connections could not be opened"))
+        Err(format!("{connections} connections could not be opened (see `ulimit -Hn` and the gateway's limits)"))
     };
     // The end of its input ends it.
     drop(child.stdin.take());

@@ -12,8 +12,8 @@ use crate::tools;
 const START: Duration = Duration::from_secs(60);
 /// Between two looks whether it does.
 const LOOK: Duration = Duration::from_millis(20);
-/// Descriptors of the gateway: two for each of many idle clients.
-const DESCRIPTORS: &str = "30000";
+/// Runs the words after it with as many descriptors as the machine grants anybody.
+const WITH_ALL_DESCRIPTORS: &str = "ulimit -n \"$(ulimit -Hn)\" && exec \"$@\"";
 
 /// A folder that is removed at the end.
 pub(crate) struct Scratch {
@@ -103,8 +103,8 @@ impl Gateway {
         std::fs::write(&file, text).map_err(|why| format!("{}: {why}", file.display()))?;
         let log = std::fs::File::create(scratch.path.join(format!("{port}.log"))).map_err(|why| why.to_string())?;
         let said = log.try_clone().map_err(|why| why.to_string())?;
-        let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={DESCRIPTORS}")).arg(program).args(["serve", "--config"]).arg(&file);
+        let mut command = with_all_descriptors(program);
+        command.args(["serve", "--config"]).arg(&file);
         command.stdin(Stdio::null()).stdout(log).stderr(said);
         let process = Running::start(&mut command)?.answers_at(port).map_err(|why| {
             let log = std::fs::read_to_string(scratch.path.join(format!("{port}.log"))).unwrap_or_default();
@@ -192,6 +192,13 @@ directory = "{}"
         text.push_str(TABLES);
     }
     text
+}
+
+/// A program that may hold thousands of connections.
+pub(crate) fn with_all_descriptors(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", WITH_ALL_DESCRIPTORS, "sh"]).arg(program);
+    command
 }
 
 fn free_port() -> Outcome<u16> {
