@@ -24,7 +24,7 @@ const STEPS: [Step; 11] = [
     Step { name: "guests", title: "the hostile guests: lints", run: guests },
     Step { name: "test", title: "unit tests, dialogs, hostile guests, configurations", run: test },
     Step { name: "fuzz", title: "the fuzz targets compile, without a lint", run: fuzz },
-    Step { name: "demo", title: "the demonstration, from a clone's point of view", run: demo },
+    Step { name: "demo", title: "the demonstration, from a clone's point of view", run: demo::once },
     Step { name: "postfix", title: "end to end with a real Postfix behind the gateway", run: postfix },
 ];
 
@@ -145,10 +145,6 @@ fn test() -> Outcome {
 fn fuzz() -> Outcome {
     tools::cpp_compiler()?;
     run(cargo(&["clippy", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--", "-D", "warnings"]))
-}
-
-fn demo() -> Outcome {
-    demo::main(&["--once"])
 }
 
 fn postfix() -> Outcome {

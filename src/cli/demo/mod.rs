@@ -13,6 +13,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use site::{ACCOUNTS, Site};
 
 #[derive(Debug, clap::Args)]
@@ -36,23 +38,44 @@ pub fn run(args: &Demo) -> anyhow::Result<ExitCode> {
 
 async fn play(args: &Demo) -> anyhow::Result<ExitCode> {
     say(&format!("Starting a gateway with the filters of {} …", args.filters.display()))?;
-    let site = Site::open(&args.filters).await?;
-    say(&introduction(&site))?;
+    let site = tokio::select! {
+        site = Site::open(&args.filters) => site?,
+        stopped = told_to_stop() => return Ok(stopped.map(|()| ExitCode::FAILURE)?),
+    };
+    let outcome = tokio::select! {
+        failed = show(&site, args.once) => failed,
+        // Whoever wanted all of it to happen has not seen that.
+        stopped = told_to_stop() => stopped.map(|()| u32::from(args.once)).map_err(anyhow::Error::from),
+    };
+    site.close().await?;
+    Ok(if outcome? == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Plays the scenes, and stays for ever unless it is only for `once`. How many went wrong.
+async fn show(site: &Site, once: bool) -> anyhow::Result<u32> {
+    say(&introduction(site))?;
     let mut failed = 0_u32;
     for scene in scenes::ALL {
-        let seen = scene(&site).await.unwrap_or_else(scenes::Seen::failed);
+        let seen = scene(site).await.unwrap_or_else(scenes::Seen::failed);
         failed += u32::from(!seen.as_it_should);
         say(&seen.to_string())?;
     }
     if failed > 0 {
         say(&format!("\n{failed} of these went wrong. The gateway's log:\n\n{}", site.log()))?;
     }
-    if !args.once {
-        say(&by_hand(&site))?;
-        tokio::signal::ctrl_c().await?;
+    if !once {
+        say(&by_hand(site))?;
+        std::future::pending::<()>().await;
     }
-    site.close().await?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(failed)
+}
+
+async fn told_to_stop() -> std::io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminated.recv() => Ok(()),
+    }
 }
 
 fn say(text: &str) -> std::io::Result<()> {

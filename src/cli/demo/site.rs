@@ -32,7 +32,7 @@ const STOP: Duration = Duration::from_secs(20);
 /// Component, and its lines in the configuration. The endless one gets more time than the usual 50 ms, so that
 /// somebody else's mail can be seen to pass it.
 const FILTERS: [(&str, &str); 3] = [
-    ("endless", "cpu = \"500ms\""),
+    ("endless", "cpu = \"200ms\""),
     ("attachment_guard", "grants = { mime = true }"),
     ("add_header", "grants = { edit = { headers = [\"X-Wasmilter\"] } }"),
 ];
@@ -144,7 +144,7 @@ fn write_files(folder: &Path, configuration: &str) -> anyhow::Result<()> {
         ("key.pem", identity.key_pem.as_str()),
         ("passwd", &passwords),
         ("wasmilter.toml", configuration),
-        ("message.txt", "Subject: sent with curl\n\nThis is the text.\n"),
+        ("message.txt", "Subject: sent with curl\r\n\r\nThis is the text.\r\n"),
     ];
     for (name, text) in files {
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(folder.join(name))?;
