@@ -38,6 +38,8 @@ pub struct Serve {
 /// # Errors
 /// Whatever keeps it from starting, in words for the operator.
 pub fn run(args: &Serve) -> anyhow::Result<ExitCode> {
+    // Before anything of ours can get a descriptor's number that the environment names.
+    let inherited = Inherited::from_systemd()?;
     let (config, warnings) = match load(&args.config) {
         Ok(loaded) => loaded,
         Err(errors) => {
@@ -53,7 +55,7 @@ pub fn run(args: &Serve) -> anyhow::Result<ExitCode> {
         builder.worker_threads(usize::from(threads));
     }
     let runtime = builder.build().context("the runtime cannot be started")?;
-    runtime.block_on(serve(config, &args.config))
+    runtime.block_on(serve(config, &args.config, inherited))
 }
 
 /// What runs, as long as it runs.
@@ -71,13 +73,13 @@ struct Door {
     stop: CancellationToken,
 }
 
-async fn serve(config: Config, path: &Path) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     allow_many_sockets();
-    let mut running = start(config).await?;
+    let mut running = start(config, inherited).await?;
     notify(&[NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
     loop {
@@ -95,10 +97,12 @@ async fn serve(config: Config, path: &Path) -> anyhow::Result<ExitCode> {
         }
     }
     notify(&[NotifyState::Stopping]);
-    let gateway = &running.gateway;
+    let Running { gateway, listeners, .. } = running;
     let shutdown = gateway.generation().config().shutdown.clone();
     tracing::info!(drain_seconds = shutdown.drain.as_secs(), "stopping: no new sessions");
     gateway.shutdown.begin();
+    // Closed, so that a new client goes elsewhere at once instead of waiting for a banner.
+    drop(listeners);
     match gateway.shutdown.finish(shutdown.drain, shutdown.final_reply).await {
         0 => tracing::info!("stopped"),
         sessions => tracing::warn!(sessions, "stopped; these sessions had to be cut"),
@@ -106,13 +110,13 @@ async fn serve(config: Config, path: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start(config: Config) -> anyhow::Result<Running> {
+async fn start(config: Config, inherited: Inherited) -> anyhow::Result<Running> {
     let metrics = Metrics::install()?;
     // Compiling filters takes processor time, before anybody is served.
     let generation = Generation::build(config, None)?;
     let config = Arc::clone(generation.config());
     let gateway = Gateway::new(generation, metrics);
-    let mut listeners = Listeners::new(Inherited::from_systemd()?);
+    let mut listeners = Listeners::new(inherited);
     let sockets = listeners.bind(&config)?;
     let door = match &config.admin {
         Some(settings) => Some(open_door(settings, Admin::bind(settings).await?, &gateway)),
@@ -160,6 +164,7 @@ async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
         Some(settings) if !kept => Some((settings, Admin::bind(settings).await?)),
         _ => None,
     };
+    report::log::change(&config.log)?;
     warn(&warnings);
     running.gateway.replace(generation);
     running.listeners.accept(&running.gateway, sockets);

@@ -6,6 +6,8 @@
 
 use std::fmt::{self, Debug, Write};
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
@@ -28,17 +30,52 @@ pub enum LogError {
     Twice,
 }
 
-/// Begins to log, for the whole process. Once: a reload does not change format or level.
+/// What a reload changes of the process's log.
+struct Switch {
+    level: Box<dyn Fn(EnvFilter) + Send + Sync>,
+    json: Arc<AtomicBool>,
+}
+
+static SWITCH: OnceLock<Switch> = OnceLock::new();
+
+/// Begins to log, for the whole process. Once: a reload calls [`change`].
 ///
 /// # Errors
 /// A level that is none, or a second call.
 pub fn init(log: &Log) -> Result<(), LogError> {
-    let colour = log.format == LogFormat::Text && std::io::stderr().is_terminal();
-    let subscriber = subscriber(log, colour, std::io::stderr)?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)
+    let line = Line::new(log, std::io::stderr().is_terminal());
+    let json = Arc::clone(&line.json);
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).event_format(line);
+    let builder = builder.with_env_filter(filter(log)?).with_filter_reloading();
+    let handle = builder.reload_handle();
+    tracing::subscriber::set_global_default(builder.finish()).map_err(|_| LogError::Twice)?;
+    let level = Box::new(move |filter| {
+        // It fails only when the log itself is gone.
+        let _ = handle.reload(filter);
+    });
+    SWITCH.set(Switch { level, json }).map_err(|_| LogError::Twice)
 }
 
-/// What [`init`] installs, with a writer of the caller's.
+/// From now on the process's log has this level and format. Nothing happens without [`init`].
+///
+/// # Errors
+/// A level that is none; the old one stays.
+pub fn change(log: &Log) -> Result<(), LogError> {
+    let filter = filter(log)?;
+    if let Some(switch) = SWITCH.get() {
+        (switch.level)(filter);
+        switch.json.store(log.format == LogFormat::Json, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn filter(log: &Log) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder()
+        .parse(&log.level)
+        .map_err(|error| LogError::Level { level: log.level.clone(), reason: error.to_string() })
+}
+
+/// A log of its own as [`init`] installs it, with a writer of the caller's.
 ///
 /// # Errors
 /// A level that is none.
@@ -46,18 +83,27 @@ pub fn subscriber<W>(log: &Log, colour: bool, writer: W) -> Result<impl Subscrib
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder()
-        .parse(&log.level)
-        .map_err(|error| LogError::Level { level: log.level.clone(), reason: error.to_string() })?;
-    let line = Line { format: log.format, colour };
-    Ok(tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).event_format(line).finish())
+    let line = Line::new(log, colour);
+    Ok(tracing_subscriber::fmt().with_env_filter(filter(log)?).with_writer(writer).event_format(line).finish())
 }
 
 /// Writes one event.
 #[derive(Debug)]
 struct Line {
-    format: LogFormat,
+    /// One JSON object; otherwise text.
+    json: Arc<AtomicBool>,
+    /// Of text.
     colour: bool,
+}
+
+impl Line {
+    fn new(log: &Log, colour: bool) -> Line {
+        Line { json: Arc::new(AtomicBool::new(log.format == LogFormat::Json)), colour }
+    }
+
+    fn format(&self) -> LogFormat {
+        if self.json.load(Ordering::Relaxed) { LogFormat::Json } else { LogFormat::Text }
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for Line
@@ -69,7 +115,8 @@ where
         let meta = event.metadata();
         let moment = Moment(OffsetDateTime::now_utc());
         let target = shown_target(meta.target());
-        match self.format {
+        let format = self.format();
+        match format {
             LogFormat::Text => {
                 let (before, after) = if self.colour { colour(*meta.level()) } else { ("", "") };
                 write!(out, "{moment} {before}{:>5}{after}", meta.level())?;
@@ -85,11 +132,11 @@ where
         // The sentence first, whatever the order of the macro's arguments.
         for message in [true, false] {
             let own_json = meta.target() == transaction::TARGET;
-            let mut fields = Fields { out: &mut out, format: self.format, message, own_json, result: Ok(()) };
+            let mut fields = Fields { out: &mut out, format, message, own_json, result: Ok(()) };
             event.record(&mut fields);
             fields.result?;
         }
-        out.write_str(if self.format == LogFormat::Json { "}\n" } else { "\n" })
+        out.write_str(if format == LogFormat::Json { "}\n" } else { "\n" })
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::net::stream::Stream;
 use crate::session::BadLine;
 use crate::smtp::Reply;
+use crate::smtp::command::is_foreign;
 use crate::smtp::line::{AUTH_LINE_OCTETS_MAX, LineEnd, LineScan, Skipped, command_octets_max, find_line, skip_line};
 
 /// What is read at once while commands are expected.
@@ -113,15 +114,27 @@ impl ClientIo {
                     self.start += consumed;
                     return Some(match end {
                         LineEnd::CrLf => Heard::Line(line),
+                        _ if expect == Expect::Command && is_foreign(self.input(line.clone())) => Heard::Line(line),
                         LineEnd::BareLf => Heard::Bad(BadLine::BareLineFeed),
                         LineEnd::BareCr => Heard::Bad(BadLine::BareCarriageReturn),
                     });
                 }
                 LineScan::TooLong { consumed } => {
                     self.start += consumed;
+                    let beginning = self.start - consumed..self.start;
+                    if expect == Expect::Command && is_foreign(self.input(beginning.clone())) {
+                        return Some(Heard::Line(beginning));
+                    }
                     self.skipping = true;
                 }
                 LineScan::Incomplete => {
+                    // A TLS handshake (or SOCKS, or RDP) has no lines to wait for.
+                    let binary = waiting.first().is_some_and(u8::is_ascii_control);
+                    if binary && expect == Expect::Command && is_foreign(waiting) {
+                        let all = self.start..self.input.len();
+                        self.start = self.input.len();
+                        return Some(Heard::Line(all));
+                    }
                     self.shrink();
                     return None;
                 }

@@ -130,6 +130,7 @@ impl Connection {
                 Step::Reach => {
                     self.learn_names().await;
                     self.record.transaction_began();
+                    self.leg.begin_account();
                     let offer = self.leg.reach(self.session.facts(), Telling::Now).await;
                     self.session.handle(Input::Reached(offer))
                 }

@@ -10,7 +10,7 @@ use crate::accounts::{Accounts, PasswordFile, PasswordFileError};
 use crate::chain::{Chain, ChainError};
 use crate::config::{Auth, Config, Limits as SessionLimits, TlsFiles};
 use crate::net::dns::{Resolver, ResolverError};
-use crate::net::tls::{Acceptor, Identity, TlsError};
+use crate::net::tls::{Acceptor, Identity, NextHandshakes, TlsError};
 use crate::policy;
 use crate::report::Metrics;
 use crate::state::limits::Limits;
@@ -39,9 +39,12 @@ pub struct Generation {
     pub(super) chain: Arc<Chain>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) resolver: Resolver,
-    /// Of its own: what a session began with it keeps, and a reload needs nobody's leave.
-    pub(super) tls: Option<Acceptor>,
-    pub(super) accounts: Option<Accounts>,
+    /// Shared with the generations before: tickets handed out stay good, one bound holds for all hashing, and an
+    /// account that was closed is closed for open sessions, too.
+    pub(super) tls: Option<Arc<Acceptor>>,
+    pub(super) accounts: Option<Arc<Accounts>>,
+    /// What changes in those two when this generation begins.
+    renewal: Renewal,
     limits: Arc<SessionLimits>,
 }
 
@@ -52,8 +55,11 @@ impl Generation {
     /// # Errors
     /// The first part that cannot be made, in words for the operator. Nothing of `before` has changed then.
     pub fn build(config: Config, before: Option<&Generation>) -> Result<Generation, BuildError> {
-        let tls = config.tls.as_ref().map(acceptor).transpose()?;
-        let accounts = config.auth.as_ref().map(accounts).transpose()?;
+        let mut renewal = Renewal::default();
+        let known = before.and_then(|old| old.tls.as_ref());
+        let tls = config.tls.as_ref().map(|files| acceptor(files, known, &mut renewal)).transpose()?;
+        let known = before.and_then(|old| old.accounts.as_ref());
+        let accounts = config.auth.as_ref().map(|settings| accounts(settings, known, &mut renewal)).transpose()?;
         let chain = Chain::reload(before.map(|old| &*old.chain), &config)?;
         let resolver = Resolver::new(&config.resolver)?;
         let upstream = Upstream::new(&config.upstream, &config.hostname, &config.timeouts, resolver.clone())?;
@@ -64,6 +70,7 @@ impl Generation {
             resolver,
             tls,
             accounts,
+            renewal,
             config: Arc::new(config),
         })
     }
@@ -83,20 +90,46 @@ impl Generation {
     }
 }
 
-fn acceptor(files: &TlsFiles) -> Result<Acceptor, TlsError> {
+/// Made and checked, not in force yet: until a generation begins, nothing of the one before has changed.
+#[derive(Debug, Default)]
+struct Renewal {
+    tls: Option<(Arc<Acceptor>, NextHandshakes)>,
+    accounts: Option<(Arc<Accounts>, PasswordFile, usize)>,
+}
+
+impl Renewal {
+    fn take_effect(self) {
+        if let Some((acceptor, next)) = self.tls {
+            acceptor.renew(next);
+        }
+        if let Some((accounts, file, hashing_max)) = self.accounts {
+            accounts.reload(file, hashing_max);
+        }
+    }
+}
+
+fn acceptor(files: &TlsFiles, known: Option<&Arc<Acceptor>>, renewal: &mut Renewal) -> Result<Arc<Acceptor>, TlsError> {
     let identity = Identity::load(files, SystemTime::now())?;
     for warning in identity.warnings() {
         tracing::warn!("{warning}");
     }
-    Acceptor::new(&identity)
+    let Some(known) = known else { return Acceptor::new(&identity).map(Arc::new) };
+    renewal.tls = Some((Arc::clone(known), known.prepare(&identity)?));
+    Ok(Arc::clone(known))
 }
 
-fn accounts(settings: &Auth) -> Result<Accounts, PasswordFileError> {
+fn accounts(
+    settings: &Auth,
+    known: Option<&Arc<Accounts>>,
+    renewal: &mut Renewal,
+) -> Result<Arc<Accounts>, PasswordFileError> {
     let file = PasswordFile::load(&settings.password_file)?;
     for warning in file.warnings() {
         tracing::warn!("{warning}");
     }
-    Ok(Accounts::new(file, settings.hashing_concurrent_max))
+    let Some(known) = known else { return Ok(Arc::new(Accounts::new(file, settings.hashing_concurrent_max))) };
+    renewal.accounts = Some((Arc::clone(known), file, settings.hashing_concurrent_max));
+    Ok(Arc::clone(known))
 }
 
 /// The running gateway.
@@ -150,7 +183,8 @@ impl Gateway {
     }
 
     /// New sessions begin with this one.
-    pub fn replace(&self, generation: Generation) {
+    pub fn replace(&self, mut generation: Generation) {
+        std::mem::take(&mut generation.renewal).take_effect();
         self.limits.reload(&generation.config.rates);
         self.generation.store(Arc::new(generation));
     }

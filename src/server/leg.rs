@@ -41,6 +41,11 @@ impl Leg {
         Leg { upstream, connection: None, metrics, account: Account::default() }
     }
 
+    /// A transaction begins: what was said and waited for before is not its.
+    pub(super) fn begin_account(&mut self) {
+        self.account = Account::default();
+    }
+
     /// The upstream's last answer that matters and the time it took altogether, since the last account.
     pub(super) fn take_account(&mut self) -> (Option<Reply>, Duration) {
         let Account { waited, last } = std::mem::take(&mut self.account);

@@ -71,6 +71,9 @@ impl Record {
     /// A reply goes to the client.
     pub(super) fn said(&mut self, session: &Session, reply: &Reply) {
         self.metrics.reply(reply.code);
+        if reply.class() == 2 {
+            self.command.clear();
+        }
         if reply.code < 400 || self.command.is_empty() {
             return;
         }

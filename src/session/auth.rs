@@ -70,15 +70,26 @@ impl Session {
                 self.pending = Pending::AuthFailed;
                 Step::Charge(Charge::AuthFailure { mechanism: mechanism.name(), account })
             }
+            // Of many guesses side by side, those that end after the limit was reached must learn nothing.
             Identity::Good(identity) => {
-                let auth = Arc::new(AuthFacts { mechanism: mechanism.name(), identity });
-                self.pending = Pending::Auth(Arc::clone(&auth));
-                Step::Consult(Ask::Auth(auth))
+                self.pending = Pending::AuthGood(Arc::new(AuthFacts { mechanism: mechanism.name(), identity }));
+                Step::Charge(Charge::AuthAttempt { account })
             }
         }
     }
 
-    pub(super) fn auth_refused(&mut self) -> Step {
+    pub(super) fn auth_accepted(&mut self, auth: Arc<AuthFacts>, room: Result<(), &'static str>) -> Step {
+        if room.is_err() {
+            return self.part(replies::TOO_MANY_LOGINS_NOW, AbortReason::Refused);
+        }
+        self.pending = Pending::Auth(Arc::clone(&auth));
+        Step::Consult(Ask::Auth(auth))
+    }
+
+    pub(super) fn auth_refused(&mut self, room: Result<(), &'static str>) -> Step {
+        if room.is_err() {
+            return self.part(replies::TOO_MANY_LOGINS_NOW, AbortReason::Refused);
+        }
         self.auth_failures = self.auth_failures.saturating_add(1);
         match self.limits.auth_failures {
             Some(max) if self.auth_failures >= max => {

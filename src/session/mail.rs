@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::config::ListenerAuth;
 use crate::mail::{AbortReason, Edit, Envelope, Sender, Stage, Verdict};
-use crate::smtp::ehlo::Offer;
+use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::params::{MailParams, Params};
+use crate::smtp::sasl::Mechanism;
 use crate::smtp::{Reply, ReversePath, replies};
 
 use super::phase::{Mail, Pending, Phase, Transaction};
@@ -16,6 +17,9 @@ impl Session {
     pub(super) fn check_mail(&mut self, path: ReversePath, params: Params) -> Step {
         match self.phase {
             Phase::Greeted(_) => {}
+            Phase::Addressed(ref transaction) if transaction.lost.is_some() => {
+                return self.mail_after_loss(path, params);
+            }
             Phase::Addressed(_) => return self.refuse(replies::NESTED_MAIL),
             Phase::Connected | Phase::Refused => return self.refuse(replies::NEED_HELO),
         }
@@ -34,13 +38,32 @@ impl Session {
         if !path.is_ascii() && !utf8 {
             return self.refuse(replies::SMTPUTF8_NEEDED);
         }
-        let checked = match MailParams::check(&params, &self.offered) {
+        let checked = match MailParams::check(&params, &self.parameters_offered()) {
             Ok(checked) => checked,
             Err(reply) => return self.refuse(reply),
         };
         let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8, upstream: None };
         self.pending = Pending::MailGate(Box::new(mail));
         Step::Charge(Charge::Message)
+    }
+
+    /// The transaction before this one ended with its upstream connection; a 503 would be read as "for good".
+    fn mail_after_loss(&mut self, path: ReversePath, params: Params) -> Step {
+        let ended = self.abandon(AbortReason::UpstreamFailed);
+        let step = self.check_mail(path, params);
+        match ended {
+            Some(ended) => Step::Tell(ended, Box::new(step)),
+            None => step,
+        }
+    }
+
+    /// AUTH is not offered to who has logged in, but its parameter still counts (RFC 4954 section 5).
+    fn parameters_offered(&self) -> ClientOffer {
+        let mut offered = self.offered;
+        if self.facts.auth.is_some() && offered.size.is_some() {
+            offered.auth = Mechanism::NAMES;
+        }
+        offered
     }
 
     pub(super) fn mail_gate(&mut self, mail: Box<Mail>, room: Result<(), &'static str>) -> Step {

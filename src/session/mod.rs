@@ -165,6 +165,7 @@ impl Session {
             (Pending::BeginTls, Input::Verdict(verdict, _)) => self.weigh_begin_tls(verdict),
             (Pending::Connect, Input::Verdict(verdict, _)) => self.weigh_connect(verdict),
             (Pending::Command, Input::Line(line)) => self.command(line),
+            (Pending::AuthLine(..), Input::BadLine(BadLine::TooLong)) => self.refuse(replies::AUTH_LINE_TOO_LONG),
             (Pending::Command | Pending::AuthLine(..), Input::BadLine(bad)) => self.bad_line(bad),
             (Pending::Helo(hello), Input::Verdict(verdict, _)) => self.weigh_helo(hello, verdict),
             (Pending::HeloReset, Input::Answer(_)) => self.helo_after_reset(),
@@ -180,7 +181,8 @@ impl Session {
             (Pending::AuthIdentity(mechanism, account), Input::Identity(identity)) => {
                 self.settle_identity(mechanism, account, identity)
             }
-            (Pending::AuthFailed, Input::Charged(_)) => self.auth_refused(),
+            (Pending::AuthFailed, Input::Charged(room)) => self.auth_refused(room),
+            (Pending::AuthGood(auth), Input::Charged(room)) => self.auth_accepted(auth, room),
             (Pending::Auth(auth), Input::Verdict(verdict, _)) => self.weigh_auth(auth, verdict),
             (Pending::MailGate(mail), Input::Charged(room)) => self.mail_gate(mail, room),
             (Pending::Mail(mail), Input::Verdict(verdict, edits)) => self.weigh_mail(mail, verdict, edits),

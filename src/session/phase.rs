@@ -54,6 +54,8 @@ pub(super) enum Pending {
     AuthGate(Mechanism, Arc<str>, Secret),
     AuthIdentity(Mechanism, Arc<str>),
     AuthFailed,
+    /// The password was right; whether it was one guess too many is asked last.
+    AuthGood(Arc<AuthFacts>),
     Auth(Arc<AuthFacts>),
     MailGate(Box<Mail>),
     Mail(Box<Mail>),

@@ -119,13 +119,13 @@ impl Command {
         let verb_octets = line.iter().position(|b| b" \t".contains(b)).unwrap_or(line.len());
         let (verb, arguments) = line.split_at_checked(verb_octets).unwrap_or((line, b""));
         let arguments = trim(arguments);
-        if !verb.iter().all(u8::is_ascii_alphabetic) {
-            return if is_foreign(line) { Ok(Command::Foreign) } else { Err(CommandError::NoVerb) };
-        }
-        let verb = verb.to_ascii_uppercase();
-        if !is_known(&verb) && is_foreign(line) {
+        if is_foreign(line) {
             return Ok(Command::Foreign);
         }
+        if !verb.iter().all(u8::is_ascii_alphabetic) {
+            return Err(CommandError::NoVerb);
+        }
+        let verb = verb.to_ascii_uppercase();
         if arguments.iter().any(u8::is_ascii_control) {
             return Err(CommandError::ControlCharacter);
         }
@@ -246,8 +246,10 @@ fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Asked only about lines that do not begin with a verb of ours.
-fn is_foreign(line: &[u8]) -> bool {
+/// Whether these octets, a line or the beginning of one, are another protocol's. It counts before everything else
+/// that may be wrong with the line, its end included.
+#[must_use]
+pub fn is_foreign(line: &[u8]) -> bool {
     /// TLS, PROXY version 2 (its fourth line), RDP, SOCKS 4 and 5, SSH, PROXY version 1, HTTP with any target.
     const BEGINNINGS: [&[u8]; 11] = [
         b"\x16\x03",
@@ -264,6 +266,10 @@ fn is_foreign(line: &[u8]) -> bool {
     ];
     /// Request lines end in a protocol and a version.
     const PROTOCOLS: [&[u8]; 4] = [b"HTTP/", b"RTSP/", b"SIP/", b"ICAP/"];
+    let verb = line.split(|b| b" \t".contains(b)).next().unwrap_or_default();
+    if is_known(&verb.to_ascii_uppercase()) {
+        return false;
+    }
     let last_word = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
     let first = |beginning: &&[u8]| line.get(..beginning.len()).is_some_and(|l| l.eq_ignore_ascii_case(beginning));
     BEGINNINGS.iter().any(first) || PROTOCOLS.iter().any(|protocol| last_word.starts_with(protocol))

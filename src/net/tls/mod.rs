@@ -19,7 +19,7 @@ use rustls::crypto::CryptoProvider;
 
 pub use client::{Connector, Expect};
 pub use self_signed::{SelfSigned, self_signed};
-pub use server::{Acceptor, Identity};
+pub use server::{Acceptor, Identity, NextHandshakes};
 
 /// A connection on which we are the server.
 pub type ServerTls = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;

@@ -168,6 +168,15 @@ pub struct Acceptor {
     tickets: Arc<dyn ProducesTickets>,
 }
 
+/// What handshakes are to use from some moment on.
+pub struct NextHandshakes(Arc<ServerConfig>);
+
+impl std::fmt::Debug for NextHandshakes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NextHandshakes").finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Acceptor").finish_non_exhaustive()
@@ -183,14 +192,17 @@ impl Acceptor {
         Ok(Acceptor { current: ArcSwap::from_pointee(config), tickets })
     }
 
-    /// Handshakes that begin from now on use this identity; connections that stand are not touched.
+    /// Another identity for [`Acceptor::renew`]; nothing changes yet.
     ///
     /// # Errors
-    /// As [`Acceptor::new`]; the old identity then stays.
-    pub fn reload(&self, identity: &Identity) -> Result<(), TlsError> {
-        let config = server_config(identity, Arc::clone(&self.tickets))?;
-        self.current.store(Arc::new(config));
-        Ok(())
+    /// As [`Acceptor::new`].
+    pub fn prepare(&self, identity: &Identity) -> Result<NextHandshakes, TlsError> {
+        Ok(NextHandshakes(Arc::new(server_config(identity, Arc::clone(&self.tickets))?)))
+    }
+
+    /// Handshakes that begin from now on use this; connections that stand are not touched.
+    pub fn renew(&self, next: NextHandshakes) {
+        self.current.store(next.0);
     }
 
     /// The handshake. Without a time limit of its own: the caller bounds it and drops it when time is up.

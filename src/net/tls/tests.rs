@@ -154,7 +154,7 @@ async fn a_reload_serves_the_next_handshake_and_bad_files_change_nothing() {
     let any = Connector::new(&Expect::Any { host: "first.example.org" }).unwrap();
     assert!(handshake(&acceptor, &any).await.0.is_ok());
 
-    acceptor.reload(&load(&second.files).unwrap()).unwrap();
+    acceptor.renew(acceptor.prepare(&load(&second.files).unwrap()).unwrap());
     assert!(handshake(&acceptor, &wants_second).await.1.is_ok());
 }
 
