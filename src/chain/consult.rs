@@ -8,7 +8,7 @@ use super::load::ListenerChain;
 use super::outcome::{Call, Context, Opinion, Outcome};
 use super::session::State;
 use crate::config::OnFault;
-use crate::filter::{Answer, Ask, CHUNK_BYTES_MAX, Program, Said, Work};
+use crate::filter::{Answer, Program, Said, Work};
 use crate::mail::{Action, Envelope, Fault, FaultKind, Stage, Verdict};
 use crate::smtp::replies;
 
@@ -126,15 +126,15 @@ async fn ask(
         let why = "the time all filters of this message have together is used up".into();
         return Err(program.fault(call.stage(), FaultKind::Deadline, why));
     }
-    let Ask::Body(octets) = call.ask() else { return link.ask(program, call.ask(), desk, now, deadline).await };
-    let mut answer = Answer::NEXT;
-    for chunk in octets.chunks(CHUNK_BYTES_MAX) {
-        answer = link.ask(program, Ask::Body(chunk), desk, now, deadline).await?;
-        if answer.action != Said::Next {
-            break;
+    let mut rest = call.ask();
+    loop {
+        let (piece, more) = rest.split();
+        let answer = link.ask(program, piece, desk, now, deadline).await?;
+        match more {
+            Some(more) if answer.action == Said::Next => rest = more,
+            _ => return Ok(answer),
         }
     }
-    Ok(answer)
 }
 
 /// Writes the answer down. True: nobody else is asked.

@@ -21,7 +21,7 @@ pub(super) const REPORTS: StageSet = StageSet::NONE.with(Stage::Abort).with(Stag
 /// A filter's place in a session.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    instance: Option<Instance>,
+    instance: Option<Box<Instance>>,
     /// `accept` before a transaction: content with the session.
     content_with_session: bool,
     /// `accept` in the transaction at hand.

@@ -24,10 +24,23 @@ pub enum Ask<'a> {
     Quit,
 }
 
-/// Octets of a body chunk pushed into a guest.
+/// Octets of a body chunk pushed into a guest at once.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    /// What may be asked at once, and what is then left: a body goes in pieces.
+    #[must_use]
+    pub fn split(self) -> (Ask<'a>, Option<Ask<'a>>) {
+        if let Ask::Body(octets) = self
+            && octets.len() > CHUNK_BYTES_MAX
+            && let Some((piece, more)) = octets.split_at_checked(CHUNK_BYTES_MAX)
+        {
+            return (Ask::Body(piece), Some(Ask::Body(more)));
+        }
+        (self, None)
+    }
+
+    /// Which stage it is.
     #[must_use]
     pub fn stage(&self) -> Stage {
         match self {

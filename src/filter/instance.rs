@@ -63,15 +63,17 @@ struct Hooks {
 /// What went wrong, before it is known where: the kind, and a text for the operator.
 type Trouble = (FaultKind, String);
 
-/// Finds the function of a stage once for each instance.
-macro_rules! hook {
-    ($self:ident, $program:ident, $stage:ident) => {{
+/// Calls the function of a stage, which is looked up once for each instance. The future is boxed: handed up through
+/// four async functions by value, it would be copied as often.
+macro_rules! call {
+    ($self:ident, $program:ident, $stage:ident.$call:ident($($argument:expr),*)) => {{
+        let unknown = || wasmtime::format_err!("the stage is not exported");
         if $self.hooks.$stage.is_none() {
-            let indices = $program.exports.$stage.as_ref();
-            let indices = indices.ok_or_else(|| wasmtime::format_err!("the stage is not exported"))?;
+            let indices = $program.exports.$stage.as_ref().ok_or_else(unknown)?;
             $self.hooks.$stage = Some(indices.load(&mut $self.store, &$self.component)?);
         }
-        $self.hooks.$stage.as_ref().ok_or_else(|| wasmtime::format_err!("the stage is not exported"))?
+        let hook = $self.hooks.$stage.as_ref().ok_or_else(unknown)?;
+        Box::pin(hook.$call(&mut $self.store, $($argument),*)).await?
     }};
 }
 
@@ -86,7 +88,7 @@ impl Instance {
         stage: Stage,
         work: &mut Option<Box<Work>>,
         deadline: Instant,
-    ) -> Result<Instance, Fault> {
+    ) -> Result<Box<Instance>, Fault> {
         let fault = |(kind, detail)| program.fault(stage, kind, detail);
         let own = permit(&program.instances, 1, deadline).await.map_err(fault)?;
         let slots = permit(program.host.slots(), program.weight, deadline).await.map_err(fault)?;
@@ -99,7 +101,9 @@ impl Instance {
         let stopped = store.data_mut().meter.finish();
         match made {
             Ok(component) => {
-                Ok(Instance { store, component, hooks: Hooks::default(), calls: 0, _slots: slots, _own: own })
+                // In a box: it is handed about with every call.
+                let hooks = Hooks::default();
+                Ok(Box::new(Instance { store, component, hooks, calls: 0, _slots: slots, _own: own }))
             }
             Err(error) => {
                 let (_, detail) = classify(&error, stopped, store.data().memory.refused);
@@ -130,11 +134,7 @@ impl Instance {
         self.calls = self.calls.saturating_add(1);
         begin(&mut self.store, work, now, deadline);
         let beating = program.host.ticker().call();
-        let asked = if program.needs.waits {
-            bounded(program, deadline, self.call(program, ask)).await
-        } else {
-            self.call(program, ask).await
-        };
+        let asked = bounded(program, deadline, self.call(program, ask)).await;
         drop(beating);
         *work = self.store.data_mut().take();
         let stopped = self.store.data_mut().meter.finish();
@@ -158,10 +158,10 @@ impl Instance {
                 let peer = self.store.data_mut().work()?.session.peer;
                 let address = peer.ip().to_canonical().to_string();
                 let peer = words::EndpointParam { address: &address, port: peer.port() };
-                hook!(self, program, connect).call_connect(&mut self.store, peer).await?
+                call!(self, program, connect.call_connect(peer))
             }
             Ask::Helo(hello) => {
-                hook!(self, program, helo).call_helo(&mut self.store, &hello.name, hello.extended).await?
+                call!(self, program, helo.call_helo(&hello.name, hello.extended))
             }
             Ask::Tls(tls) => {
                 let info = words::TlsInfoParam {
@@ -170,43 +170,43 @@ impl Instance {
                     sni: tls.sni.as_deref(),
                     client_subject: tls.client_subject.as_deref(),
                 };
-                hook!(self, program, tls).call_tls(&mut self.store, info).await?
+                call!(self, program, tls.call_tls(info))
             }
             Ask::Auth(auth) => {
                 let info = words::AuthInfoParam { mechanism: auth.mechanism, identity: &auth.identity };
-                hook!(self, program, auth).call_auth(&mut self.store, info).await?
+                call!(self, program, auth.call_auth(info))
             }
             Ask::Mail(sender) => {
                 let changed = self.store.data_mut().work()?.sender.clone();
                 let sender = changed.as_ref().unwrap_or(sender);
                 let params = convert::params_out(&sender.params);
                 let path = words::PathParam { address: sender.path.as_str(), params: &params };
-                hook!(self, program, mail).call_mail(&mut self.store, path).await?
+                call!(self, program, mail.call_mail(path))
             }
             Ask::Rcpt(recipient) => {
                 let changed = self.store.data_mut().work()?.recipient.clone();
                 let recipient = changed.as_ref().unwrap_or(recipient);
                 let params = convert::params_out(&recipient.params);
                 let path = words::PathParam { address: recipient.path.as_str(), params: &params };
-                hook!(self, program, rcpt).call_rcpt(&mut self.store, path).await?
+                call!(self, program, rcpt.call_rcpt(path))
             }
-            Ask::Data => hook!(self, program, data).call_data(&mut self.store).await?,
+            Ask::Data => call!(self, program, data.call_data()),
             Ask::Headers => {
                 let block = self.store.data_mut().work()?.headers.clone().unwrap_or_default();
                 let fields: Vec<_> = block
                     .iter()
                     .map(|field| words::HeaderParam { name: field.name(), value: convert::value_out(field.value()) })
                     .collect();
-                hook!(self, program, headers).call_headers(&mut self.store, &fields).await?
+                call!(self, program, headers.call_headers(&fields))
             }
-            Ask::Message => hook!(self, program, message).call_message(&mut self.store).await?,
-            Ask::Body(chunk) => hook!(self, program, body).call_body(&mut self.store, chunk).await?,
+            Ask::Message => call!(self, program, message.call_message()),
+            Ask::Body(chunk) => call!(self, program, body.call_body(chunk)),
             Ask::Abort(reason) => {
-                hook!(self, program, abort).call_abort(&mut self.store, abort_reason(reason)).await?;
+                call!(self, program, abort.call_abort(abort_reason(reason)));
                 return Ok(None);
             }
             Ask::Quit => {
-                hook!(self, program, quit).call_quit(&mut self.store).await?;
+                call!(self, program, quit.call_quit());
                 return Ok(None);
             }
         };
@@ -265,12 +265,13 @@ async fn bounded<T>(
     deadline: Instant,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
+    // Pinned here: moved into either branch, it would take its room twice.
+    let call = std::pin::pin!(call);
     if !program.needs.waits {
         return call.await;
     }
-    tokio::time::timeout_at(deadline.into(), call)
-        .await
-        .unwrap_or_else(|_| Err(wasmtime::Error::new(OutOfTime(FaultKind::Deadline))))
+    let late = |_| Err(wasmtime::Error::new(OutOfTime(FaultKind::Deadline)));
+    tokio::time::timeout_at(deadline.into(), call).await.unwrap_or_else(late)
 }
 
 async fn permit(of: &Arc<Semaphore>, number: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, Trouble> {

@@ -40,7 +40,7 @@ pub struct Program {
     stages: StageSet,
     component: Component,
     digest: String,
-    idle: Mutex<Vec<Instance>>,
+    idle: Mutex<Vec<Box<Instance>>>,
 }
 
 impl std::fmt::Debug for Program {
@@ -140,12 +140,12 @@ impl Program {
 
     /// An idle instance of a shared filter.
     #[must_use]
-    pub fn take_idle(&self) -> Option<Instance> {
+    pub fn take_idle(&self) -> Option<Box<Instance>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     /// Back to the others, unless there are enough or it is worn out.
-    pub fn put_idle(&self, instance: Instance) {
+    pub fn put_idle(&self, instance: Box<Instance>) {
         if instance.calls() >= SHARED_CALLS_MAX {
             return;
         }

@@ -1,0 +1,100 @@
+//! What a filter costs: a call, a message, a fresh instance, beside a listener that has none.
+//!
+//! The guests are those of tests/guests, built here if they are not yet. Run with `cargo bench --bench filters`; a
+//! word after `--` keeps only the lines with that word. The best of several runs, as in the other benches.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints")]
+#![allow(dead_code, reason = "the tests need more of it")]
+
+#[path = "../tests/guests/support.rs"]
+mod support;
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use support::{Filter, Session, guest, hello, load, recipient, sender, session};
+use wasmilter::chain::{Call, Held};
+use wasmilter::smtp::headers::HeaderBlock;
+use wasmilter::state::spool::Spool;
+
+const RUNS: usize = 7;
+const RUN: Duration = Duration::from_millis(200);
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(all(&wanted));
+}
+
+/// Processor time of the process, heartbeat thread included: what others do on the machine counts less.
+fn cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+}
+
+/// Prints the processor time of one call in the best run.
+async fn measure(wanted: &[String], name: &str, mut work: impl AsyncFnMut()) {
+    if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
+        return;
+    }
+    let mut best = f64::INFINITY;
+    for _ in 0..RUNS {
+        let (start, mut calls) = (cpu(), 0);
+        while cpu() - start < RUN {
+            for _ in 0..16 {
+                work().await;
+            }
+            calls += 16;
+        }
+        best = best.min((cpu() - start).as_secs_f64() / f64::from(calls));
+    }
+    println!("{name:<44} {:>8.3} µs", best * 1e6);
+}
+
+async fn all(wanted: &[String]) {
+    let mute = |name: &str| Filter::new(name, guest("mute"), "");
+    let chains = [
+        ("no filter", load(&[]).unwrap()),
+        ("1 filter", load(&[mute("a")]).unwrap()),
+        ("3 filters", load(&[mute("a"), mute("b"), mute("c")]).unwrap()),
+    ];
+    let hello = hello("client.example.net");
+    let content = message();
+    for (name, chain) in &chains {
+        let mut warm = session(chain);
+        let call = async || drop(warm.ask(Call::Helo(&hello)).await);
+        measure(wanted, &format!("helo, warm, {name}"), call).await;
+        let mut warm = session(chain);
+        measure(wanted, &format!("message of 64 KiB, warm, {name}"), async || whole(&mut warm, &content).await).await;
+        let fresh = async || whole(&mut session(chain), &content).await;
+        measure(wanted, &format!("message of 64 KiB, fresh, {name}"), fresh).await;
+    }
+    let chain = load(&[Filter::new("idle", guest("idle"), "")]).unwrap();
+    let once = async || drop(session(&chain).ask(Call::Helo(&hello)).await);
+    measure(wanted, "instance made, called once, dropped", once).await;
+}
+
+fn message() -> Vec<u8> {
+    let mut content = Vec::new();
+    for number in 0..20 {
+        content.extend_from_slice(format!("X-Field-{number}: some words of a value\r\n").as_bytes());
+    }
+    content.extend_from_slice(b"\r\n");
+    while content.len() < 64 << 10 {
+        content.extend_from_slice(b"a line of text as there are many in mail, more or less\r\n");
+    }
+    content
+}
+
+async fn whole(session: &mut Session, content: &[u8]) {
+    let (mut block, start) = HeaderBlock::parse(content);
+    let body = content.get(start..).unwrap_or_default();
+    session.helo().await;
+    session.ask(Call::Mail(&sender("alice@example.net"))).await;
+    session.ask(Call::Rcpt(&recipient("bob@example.org"))).await;
+    session.ask(Call::Data).await;
+    session.ask(Call::Headers(&mut block)).await;
+    session.ask(Call::Body(body)).await;
+    let mut held = Held::new(block, Spool::default());
+    session.ask(Call::Message(&mut held)).await;
+    session.chain.end_transaction();
+}
