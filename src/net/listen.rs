@@ -41,7 +41,7 @@ pub enum ListenError {
     Bind { name: String, address: SocketAddr, reason: String },
     #[error(
         "listener \"{name}\" has no address, and systemd passed no socket of that name ({passed}); \
-         give it `addresses`, or FileDescriptorName={name} in the .socket unit"
+         give it `address`, or FileDescriptorName={name} in the .socket unit"
     )]
     NoSocket { name: String, passed: String },
     #[error("the socket systemd passed for listener \"{name}\" cannot be used: {source}")]

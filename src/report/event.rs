@@ -36,7 +36,7 @@ pub fn auth_unavailable(session: &SessionFacts, account: &str) {
         peer = %session.peer.ip(),
         session = &*session.id,
         account,
-        "a login was put off: too many passwords at once (auth.hashing-concurrent-max)"
+        "a login was put off: too many passwords at once (auth.hashing-concurrent)"
     );
 }
 
