@@ -52,7 +52,7 @@ pub(crate) const LAWS: &[Law] = &[
             &[("src/lib.rs", "//! See ARCHITECTURE.md."), ("ARCHITECTURE.md", "")],
             &[
                 ("README.md", "read docs/manual.md, or [it](manual.md)"),
-                ("docs/manual.md", "see https://x.example/a.md"),
+                ("docs/manual.md", "see https://x.example/a.md, or [the other](../README.md)"),
             ],
         ],
     },
@@ -130,7 +130,7 @@ fn documents(tree: &Tree) -> Findings {
             let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
             let base = name.rsplit('/').next().unwrap_or(name);
             let exists = tree.has(name)
-                || tree.has(&format!("{folder}/{name}"))
+                || tree.has(&joined(folder, name))
                 || (base == name && tree.files.iter().any(|f| f.path.rsplit('/').next() == Some(name)));
             if !exists {
                 findings.push(format!("{}: {name}", file.at(at)));
@@ -138,6 +138,18 @@ fn documents(tree: &Tree) -> Findings {
         }
     }
     findings
+}
+
+/// `name` as seen from `folder`, with its `..` walked.
+fn joined(folder: &str, name: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in name.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 /// Every `some/name.md` that is not part of an address on the web.
