@@ -124,6 +124,6 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-fn is_root() -> Outcome<bool> {
+pub(crate) fn is_root() -> Outcome<bool> {
     Ok(output(command("id", &["-u"]))?.trim() == "0")
 }
