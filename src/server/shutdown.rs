@@ -3,9 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// For a 421 or an answer to be written, and the client to close.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How often it is seen whether messages are still under way.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub struct Shutdown {
@@ -56,19 +61,26 @@ impl Shutdown {
         &self.sessions
     }
 
-    /// Waits for all sessions: `drain` for any, then a moment for the last 421s, then `final_reply` only for those
-    /// inside a message. Says how many had to be cut.
+    /// Waits for all sessions: `drain` for any, then `final_reply` for those inside a message, then a moment for the
+    /// last words. Says how many had to be cut.
     pub async fn finish(&self, drain: Duration, final_reply: Duration) -> usize {
-        const LAST_WORDS: Duration = Duration::from_secs(3);
         let began = Instant::now();
         if timeout_at(began + drain, self.sessions.wait()).await.is_ok() {
             return 0;
         }
         self.expired.cancel();
-        let _ = timeout_at(Instant::now() + LAST_WORDS, self.sessions.wait()).await;
-        if self.receiving.load(Ordering::Relaxed) > 0 {
-            let _ = timeout_at(Instant::now() + final_reply, self.sessions.wait()).await;
+        let until = Instant::now() + final_reply;
+        loop {
+            while self.receiving.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+                let _ = timeout(LOOK_EVERY, self.sessions.wait()).await;
+            }
+            // The answer to a message is on its way when nobody receives any more; and somebody may just have begun.
+            if timeout(LAST_WORDS, self.sessions.wait()).await.is_ok() {
+                return 0;
+            }
+            if self.receiving.load(Ordering::Relaxed) == 0 || Instant::now() >= until {
+                return self.sessions.len();
+            }
         }
-        self.sessions.len()
     }
 }

@@ -18,7 +18,7 @@ pub fn field(facts: &SessionFacts, envelope: &Envelope, hostname: &str, smtp_utf
     };
     let mut out = String::with_capacity(512);
     // Writing to a String cannot fail.
-    let _ = write!(out, "Received: from {} ({name} [{}])\r\n", printable(helo), literal(facts.peer.ip()));
+    let _ = write!(out, "Received: from {} ({name} [{}])\r\n", printable(helo, smtp_utf8), literal(facts.peer.ip()));
     if let Some(tls) = &facts.tls {
         let _ =
             write!(out, "\t(using {} with cipher {} ({}/{} bits))\r\n", tls.version, tls.cipher, tls.bits, tls.bits);
@@ -58,13 +58,11 @@ fn literal(address: IpAddr) -> String {
     }
 }
 
-/// A HELO name stands in a structured field: what could close a comment or fold the field becomes `?`, and a long
-/// name is cut.
-fn printable(helo: &str) -> String {
-    helo.chars()
-        .take(255)
-        .map(|c| if c.is_control() || c.is_whitespace() || matches!(c, '(' | ')' | '\\' | '"' | ';') { '?' } else { c })
-        .collect()
+/// A HELO name stands in a structured field: what could close a comment or fold the field becomes `?`, what is not
+/// ASCII too unless the message may have such fields (RFC 6532), and a long name is cut.
+fn printable(helo: &str, smtp_utf8: bool) -> String {
+    let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '(' | ')' | '\\' | '"' | ';');
+    helo.chars().take(255).map(|c| if odd(c) || !(c.is_ascii() || smtp_utf8) { '?' } else { c }).collect()
 }
 
 /// RFC 5322 3.3, in UTC: `Sun, 22 Nov 2026 17:38:09 +0000`.
@@ -95,7 +93,14 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::date;
+    use super::{date, printable};
+
+    #[test]
+    fn names_fit_into_a_field() {
+        assert_eq!(printable("h\u{e4}us.test", false), "h?us.test");
+        assert_eq!(printable("h\u{e4}us.test", true), "h\u{e4}us.test");
+        assert_eq!(printable("a(b)\\\";c", true), "a?b????c");
+    }
 
     #[test]
     fn dates_are_rfc_5322() {

@@ -1,15 +1,18 @@
 //! The client's side: TLS towards the upstream, with any certificate or with one that verifies.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 
 use super::server::certificates;
+use super::validity::validity;
 use super::{ClientTls, HandshakeError, TlsError, facts, provider};
 use crate::mail::TlsFacts;
 
@@ -65,8 +68,9 @@ impl Connector {
 
 fn issued_under(ca_file: &std::path::Path) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("CA file", ca_file)? {
-        roots.add(certificate).map_err(|error| TlsError::BadPem {
+    let named = certificates("CA file", ca_file)?;
+    for certificate in &named {
+        roots.add(certificate.clone()).map_err(|error| TlsError::BadPem {
             what: "CA file",
             path: ca_file.to_owned(),
             detail: error.to_string(),
@@ -75,13 +79,70 @@ fn issued_under(ca_file: &std::path::Path) -> Result<Arc<dyn ServerCertVerifier>
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(|error| TlsError::Roots(error.to_string()))?;
-    Ok(verifier)
+    Ok(Arc::new(Named { certificates: named, issued: verifier }))
 }
 
 fn issued_under_platform_roots() -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     let verifier =
         rustls_platform_verifier::Verifier::new(provider()).map_err(|error| TlsError::Roots(error.to_string()))?;
     Ok(Arc::new(verifier))
+}
+
+/// Takes what was issued under the certificates of a CA file, and these certificates themselves.
+///
+/// Self-signed certificates are usually made as CA certificates (`openssl req -x509` does), and webpki takes none of
+/// those as a server's own. One that the operator named is believed all the same, for its name and its time.
+#[derive(Debug)]
+struct Named {
+    certificates: Vec<CertificateDer<'static>>,
+    issued: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if !self.certificates.iter().any(|named| named.as_ref() == end_entity.as_ref()) {
+            return self.issued.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        }
+        rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        let dates = validity(end_entity).ok_or(CertificateError::BadEncoding)?;
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        if now > dates.not_after {
+            return Err(CertificateError::Expired.into());
+        }
+        if now < dates.not_before {
+            return Err(CertificateError::NotValidYet.into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.issued.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.issued.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.issued.supported_verify_schemes()
+    }
 }
 
 /// Takes any certificate, for opportunistic TLS (RFC 7435, and RFC 3207 4.1: a server without a certificate that

@@ -123,6 +123,40 @@ async fn a_verified_name_needs_the_ca_and_the_name() {
     assert!(matches!(client, Err(HandshakeError::Failed(_))));
 }
 
+/// As `openssl req -x509` makes them: a CA certificate, and the server's own.
+fn self_signed_ca(name: &str, first_day: i64, last_day: i64) -> Files {
+    let dir = tempfile::tempdir().unwrap();
+    let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let now = time::OffsetDateTime::now_utc();
+    params.not_before = now + time::Duration::days(first_day);
+    params.not_after = now + time::Duration::days(last_day);
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let certificate = write("cert.pem", &dir, &params.self_signed(&pair).unwrap().pem());
+    let key = write("key.pem", &dir, &pair.serialize_pem());
+    Files { dir, files: TlsFiles { certificate, key, min_version: TlsVersion::Tls12 } }
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_believed_where_it_is_named() {
+    for (name, first_day, last_day, believed) in [
+        ("mail.example.org", -1, 1, true),
+        ("other.example.org", -1, 1, false),
+        ("mail.example.org", -2, -1, false),
+        ("mail.example.org", 1, 2, false),
+    ] {
+        let held = self_signed_ca(name, first_day, last_day);
+        let acceptor = Acceptor::new(&load(&held.files).unwrap()).unwrap();
+        let expect = Expect::Verified { name: "mail.example.org", ca_file: Some(&held.files.certificate) };
+        let client = handshake(&acceptor, &Connector::new(&expect).unwrap()).await.1;
+        assert_eq!(client.is_ok(), believed, "{name} {first_day} {last_day}: {client:?}");
+    }
+    let (held, stranger) = (self_signed_ca("mail.example.org", -1, 1), self_signed_ca("mail.example.org", -1, 1));
+    let acceptor = Acceptor::new(&load(&held.files).unwrap()).unwrap();
+    let expect = Expect::Verified { name: "mail.example.org", ca_file: Some(&stranger.files.certificate) };
+    assert!(handshake(&acceptor, &Connector::new(&expect).unwrap()).await.1.is_err());
+}
+
 #[tokio::test]
 async fn plain_text_at_a_tls_port_is_a_failed_handshake() {
     let acceptor = acceptor("mx.example.org");

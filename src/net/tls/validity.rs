@@ -1,6 +1,7 @@
 //! From when to when a certificate says it is valid: read from its DER, and nothing else of it.
 //!
-//! Only for warnings to the operator about the operator's own certificate; a chain is verified by webpki.
+//! For certificates that the operator named: warnings about the gateway's own, and an upstream's self-signed one. A
+//! chain is verified by webpki.
 //! What cannot be read gives `None`, never an error.
 
 use std::time::SystemTime;
