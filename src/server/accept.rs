@@ -78,7 +78,7 @@ fn begin(
         tls: None,
         auth: None,
     };
-    let session = Connection::new(Arc::clone(gateway), generation, index, stream, facts);
+    let mut session = Connection::new(Arc::clone(gateway), generation, index, stream, facts);
     gateway.shutdown.sessions().spawn(async move {
         session.run().await;
         drop(guard);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
 use crate::accounts::Verification;
@@ -71,10 +72,10 @@ impl Connection {
         Connection { gateway, generation, io, session, chain, leg, record, overdue, rates, names: Names::Unknown }
     }
 
-    /// The whole session.
-    pub(super) async fn run(mut self) {
+    /// The whole session. By reference: a future that takes the connection would hold it twice.
+    pub(super) async fn run(&mut self) {
         let tls = match self.session.rules().listener().tls {
-            ListenerTls::Implicit => match self.handshake().await {
+            ListenerTls::Implicit => match Box::pin(self.handshake()).await {
                 Some(tls) => Some(tls),
                 None => return,
             },
@@ -83,11 +84,12 @@ impl Connection {
         let first = self.session.handle(Input::Begin(tls));
         self.drive(first).await;
         self.chain.consult(Call::Quit, &self.context()).await;
-        self.leg.quit().await;
+        Box::pin(self.leg.quit()).await;
         self.record.session_ended(&self.session);
     }
 
-    /// The loop on one screen: each arm does one thing and hands its outcome to the session.
+    /// The loop on one screen: each arm does one thing and hands its outcome to the session. What is rare is boxed:
+    /// a session that waits for its client's next command is as large as the largest arm that is not.
     async fn drive(&mut self, mut step: Step) {
         loop {
             step = match step {
@@ -110,12 +112,13 @@ impl Connection {
                     }
                 }
                 Step::ListenThenClose(reply) => {
-                    self.io.line(Expect::Command, self.command_deadline()).await;
+                    Box::pin(self.io.line(Expect::Command, self.command_deadline())).await;
                     Step::Close(vec![reply])
                 }
-                Step::Consult(ask) => self.consult(ask).await,
+                Step::Consult(ask) if !self.chain.wants(ask.stage()) => self.unasked(ask.stage()),
+                Step::Consult(ask) => Box::pin(self.consult(ask)).await,
                 Step::Tell(ended, then) => {
-                    self.tell(ended).await;
+                    Box::pin(self.tell(ended)).await;
                     *then
                 }
                 Step::Charge(charge) => {
@@ -124,19 +127,19 @@ impl Connection {
                 }
                 Step::AskOffer => {
                     self.learn_names().await;
-                    let offer = self.leg.offer(self.session.facts(), self.telling()).await;
+                    let offer = Box::pin(self.leg.offer(self.session.facts(), self.telling())).await;
                     self.session.handle(Input::Reached(offer))
                 }
                 Step::Reach => {
                     self.learn_names().await;
                     self.record.transaction_began();
                     self.leg.begin_account();
-                    let offer = self.leg.reach(self.session.facts(), Telling::Now).await;
+                    let offer = Box::pin(self.leg.reach(self.session.facts(), Telling::Now)).await;
                     self.session.handle(Input::Reached(offer))
                 }
                 Step::Forward(errand, line) => self.forward(errand, &line).await,
-                Step::Verify { identity, password } => self.verify(&identity, password).await,
-                Step::StartTls(reply) => match self.start_tls(&reply).await {
+                Step::Verify { identity, password } => Box::pin(self.verify(&identity, password)).await,
+                Step::StartTls(reply) => match Box::pin(self.start_tls(&reply)).await {
                     Some(step) => step,
                     None => return,
                 },
@@ -144,7 +147,7 @@ impl Connection {
                     let outcome = Box::pin(self.receive(plan)).await;
                     self.session.handle(Input::Received(outcome))
                 }
-                Step::Close(replies) => return self.close(&replies).await,
+                Step::Close(replies) => return Box::pin(self.close(&replies)).await,
             };
         }
     }
@@ -184,7 +187,7 @@ impl Connection {
             }
             Heard::Gone => {
                 if let Some(ended) = self.session.abandon(AbortReason::ClientGone) {
-                    self.tell(ended).await;
+                    Box::pin(self.tell(ended)).await;
                 }
                 return None;
             }
@@ -195,12 +198,14 @@ impl Connection {
         Context { session: Arc::clone(self.session.facts()), envelope: self.session.envelope().cloned() }
     }
 
+    /// No filter wants this stage.
+    fn unasked(&mut self, stage: Stage) -> Step {
+        self.choose_mode(stage);
+        self.session.handle(Input::Verdict(Verdict::NEXT, Vec::new()))
+    }
+
     async fn consult(&mut self, ask: Ask) -> Step {
         let stage = ask.stage();
-        if !self.chain.wants(stage) {
-            self.choose_mode(stage);
-            return self.session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));
-        }
         self.learn_names().await;
         let context = self.context();
         let call = match &ask {
@@ -375,8 +380,15 @@ impl Connection {
             });
             self.say(reply);
         }
-        if self.io.flush().await.is_ok() {
-            let _ = timeout(LINGER, self.io.stream.finish()).await;
+        if self.io.flush().await.is_err() {
+            return;
         }
+        // Who said QUIT has said all, and closing resets nothing; others may still be talking.
+        let quit = replies.last().is_some_and(|reply| reply.code == 221) && !self.io.has_waiting();
+        let _ = match (quit, self.io.stream.is_tls()) {
+            (true, false) => return,
+            (true, true) => timeout(LINGER, self.io.stream.shutdown()).await,
+            (false, _) => timeout(LINGER, self.io.stream.finish()).await,
+        };
     }
 }
