@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::config::Lifetime;
 use crate::filter::{Answer, Ask, Instance, Program, StageSet, Work};
 use crate::mail::{Fault, Stage};
@@ -48,6 +50,10 @@ impl Link {
 
     /// Whether the filter, if it exports `stage`, is to be asked.
     pub(super) fn wants(&self, stage: Stage) -> bool {
+        // A new transaction forgets what was in the last one.
+        if stage == Stage::Mail {
+            return !self.content_with_session;
+        }
         if self.broken {
             return false;
         }
@@ -83,14 +89,18 @@ impl Link {
     ) -> Result<Answer, Fault> {
         let stage = ask.stage();
         let lifetime = program.profile().config.lifetime;
-        let idle = match lifetime {
-            Lifetime::Shared => program.take_idle(),
-            Lifetime::Session | Lifetime::Transaction => self.instance.take(),
+        // A shared instance has its place only while it is asked: whoever waits for one gets it after the call.
+        let (idle, mut place) = match lifetime {
+            Lifetime::Shared => {
+                let place = program.place(stage, deadline).await?;
+                (program.take_idle(), Some(place))
+            }
+            Lifetime::Session | Lifetime::Transaction => (self.instance.take(), None),
         };
         // Taken out for the time of the call: if the call is abandoned, so is the instance.
         let mut instance = match idle {
             Some(instance) => instance,
-            None => Box::pin(Instance::new(program, stage, work, deadline)).await?,
+            None => Box::pin(Link::instance(program, stage, &mut place, work, deadline)).await?,
         };
         let answer = instance.ask(program, ask, work, now, deadline).await?;
         match lifetime {
@@ -99,6 +109,19 @@ impl Link {
             Lifetime::Transaction if IN_TRANSACTION.contains(stage) => self.instance = Some(instance),
             Lifetime::Transaction => {}
         }
+        drop(place);
         Ok(answer)
+    }
+
+    /// A new instance, which keeps its place unless it is a shared one.
+    async fn instance(
+        program: &Program,
+        stage: Stage,
+        place: &mut Option<OwnedSemaphorePermit>,
+        work: &mut Option<Box<Work>>,
+        deadline: Instant,
+    ) -> Result<Box<Instance>, Fault> {
+        let own = if place.is_none() { Some(program.place(stage, deadline).await?) } else { None };
+        Instance::new(program, stage, own, work, deadline).await
     }
 }

@@ -106,8 +106,9 @@ impl SessionChain {
         self.chain.as_ref().is_some_and(|chain| chain.wants_names)
     }
 
-    /// The transaction at hand is over: instances that live no longer than it are dropped. `Mail` and `Abort`
-    /// imply it; after the final reply it gives the memory back at once.
+    /// The transaction at hand is over, however it ended: instances that live no longer than it are dropped, and
+    /// filters that were content, or failed, are asked again in the next one. To be called after the final reply;
+    /// consulting `Mail` or `Abort` implies it.
     pub fn end_transaction(&mut self) {
         let (Some(chain), Some(state)) = (&self.chain, &mut self.state) else { return };
         if !std::mem::take(&mut state.in_transaction) {
@@ -119,6 +120,9 @@ impl SessionChain {
             link.time = Duration::ZERO;
         }
         state.spent = Duration::ZERO;
+        if let Some(work) = &mut state.work {
+            work.headers = None;
+        }
         state.live = state.still_wanted(&chain.programs);
     }
 

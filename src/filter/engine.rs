@@ -17,8 +17,6 @@ use super::ticker::Ticker;
 pub(super) const WASM_STACK_BYTES: usize = 512 << 10;
 /// A fiber's whole stack: the guest's share and 512 KiB for the host functions it calls.
 pub(super) const FIBER_STACK_BYTES: usize = 1 << 20;
-/// Linear memory kept (and zeroed by hand) in a slot that is free again.
-const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 /// Elements of one table: interpreters have tens of thousands of functions.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Metadata of one instance: interpreters need more than the 1 MiB of wasmtime's default.
@@ -47,8 +45,10 @@ impl Host {
     /// # Errors
     /// The pool does not fit this machine, or the kernel refuses the reservation.
     pub fn new(instances: Option<u32>) -> Result<Host, LoadError> {
-        let slots = pool::slots(instances, Machine::ask())?;
-        let engine = Engine::new(&settings(slots)).map_err(|e| LoadError::Engine(format!("{e:#}")))?;
+        let machine = Machine::ask();
+        let slots = pool::slots(instances, machine)?;
+        let engine = Engine::new(&settings(slots, machine.keep_resident_bytes(slots)))
+            .map_err(|e| LoadError::Engine(format!("{e:#}")))?;
         let ticker = Ticker::start(engine.clone()).map_err(|e| LoadError::Engine(format!("no thread: {e}")))?;
         let permits = Arc::new(Semaphore::new(usize::try_from(slots).unwrap_or(usize::MAX)));
         Ok(Host { engine, ticker, slots: permits, slots_total: slots })
@@ -81,7 +81,7 @@ impl Host {
     }
 }
 
-fn settings(slots: u32) -> Config {
+fn settings(slots: u32, keep_bytes: usize) -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)
@@ -90,7 +90,7 @@ fn settings(slots: u32) -> Config {
         .async_stack_size(FIBER_STACK_BYTES)
         // 4 GiB reserved and guarded: no bounds checks in guest code.
         .memory_reservation(4 << 30)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(slots)))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(slots, keep_bytes)))
         // Garbage collected heaps would come from the same slots without being counted.
         .wasm_gc(false)
         .wasm_function_references(false)
@@ -103,7 +103,7 @@ fn settings(slots: u32) -> Config {
     config
 }
 
-fn pooling(slots: u32) -> PoolingAllocationConfig {
+fn pooling(slots: u32, keep_bytes: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES_MAX))
@@ -120,7 +120,8 @@ fn pooling(slots: u32) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS_MAX)
         // A slot that was used once is as cheap as it gets: keep all of them so.
         .max_unused_warm_slots(slots)
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        // Linear memory that stays (and is zeroed by hand) in a slot that is free again.
+        .linear_memory_keep_resident(keep_bytes)
         .table_keep_resident(64 << 10)
         // The kernel tells which pages are dirty, from Linux 6.7.
         .pagemap_scan(Enabled::Auto);

@@ -34,7 +34,7 @@ pub struct Instance {
     calls: u32,
     /// Given back to the pool and to the filter when the store is gone.
     _slots: OwnedSemaphorePermit,
-    _own: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -78,19 +78,20 @@ macro_rules! call {
 }
 
 impl Instance {
-    /// Makes an instance and runs its `init`. Waits for a slot of the pool, at most until `deadline`. `work` is
-    /// on the desk meanwhile, and comes back.
+    /// Makes an instance and runs its `init`. Waits for a slot of the pool, at most until `deadline`. `place` is the
+    /// filter's own permit ([`Program::place`]), which the instance keeps. `work` is on the desk meanwhile, and comes
+    /// back.
     ///
     /// # Errors
     /// The fault that kept the instance from being made, at `stage`.
     pub async fn new(
         program: &Program,
         stage: Stage,
+        place: Option<OwnedSemaphorePermit>,
         work: &mut Option<Box<Work>>,
         deadline: Instant,
     ) -> Result<Box<Instance>, Fault> {
         let fault = |(kind, detail)| program.fault(stage, kind, detail);
-        let own = permit(&program.instances, 1, deadline).await.map_err(fault)?;
         let slots = permit(program.host.slots(), program.weight, deadline).await.map_err(fault)?;
         let mut store = program.store();
         begin(&mut store, work, Instant::now(), deadline);
@@ -103,7 +104,7 @@ impl Instance {
             Ok(component) => {
                 // In a box: it is handed about with every call.
                 let hooks = Hooks::default();
-                Ok(Box::new(Instance { store, component, hooks, calls: 0, _slots: slots, _own: own }))
+                Ok(Box::new(Instance { store, component, hooks, calls: 0, _slots: slots, _place: place }))
             }
             Err(error) => {
                 let (_, detail) = classify(&error, stopped, store.data().memory.refused);
@@ -227,6 +228,14 @@ impl Program {
         store.set_hostcall_fuel(bounds.hostcall_bytes);
         store.epoch_deadline_callback(|mut store| store.data_mut().meter.tick());
         store
+    }
+
+    /// One of the instances the operator allows this filter. Waits for it, at most until `deadline`.
+    ///
+    /// # Errors
+    /// There was none until then.
+    pub async fn place(&self, stage: Stage, deadline: Instant) -> Result<OwnedSemaphorePermit, Fault> {
+        permit(&self.instances, 1, deadline).await.map_err(|(kind, detail)| self.fault(stage, kind, detail))
     }
 
     /// A fault of this filter.

@@ -40,6 +40,7 @@ pub struct Program {
     stages: StageSet,
     component: Component,
     digest: String,
+    #[allow(clippy::vec_box, reason = "they go in and out as they are")]
     idle: Mutex<Vec<Box<Instance>>>,
 }
 

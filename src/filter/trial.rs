@@ -21,7 +21,7 @@ pub(super) fn run(program: &Program) -> Result<(), String> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             let runtime = runtime.map_err(|e| e.to_string())?;
             let mut work = Some(Box::new(Work::trial()));
-            let made = Instance::new(program, Stage::Connect, &mut work, Instant::now() + TRIAL_MAX);
+            let made = Instance::new(program, Stage::Connect, None, &mut work, Instant::now() + TRIAL_MAX);
             runtime.block_on(made).map(drop).map_err(|fault| fault.detail)
         });
         trial.join().unwrap_or_else(|_| Err("the trial of the filter panicked".into()))

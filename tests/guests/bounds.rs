@@ -172,6 +172,12 @@ async fn lifetimes_obeyed() {
     for session in [&mut one, &mut two] {
         assert_eq!(told(&session.helo().await), "here");
     }
+    // Also at the same time: the second waits for the first.
+    let filter = Filter::puppet("helo: work 1000, say here").with("instances = 1").with("lifetime = \"shared\"");
+    let chain = load(&[filter.with("cpu = \"10s\"")]).unwrap();
+    let (mut one, mut two) = (session(&chain), session(&chain));
+    let (first, second) = tokio::join!(one.helo(), two.helo());
+    assert_eq!((told(&first), told(&second)), ("here", "here"));
     // One of a transaction is gone with it.
     let filter = Filter::puppet("mail: say here").with("instances = 1").with("lifetime = \"transaction\"");
     let chain = load(&[filter.with("deadline = \"50ms\"")]).unwrap();
