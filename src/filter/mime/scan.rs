@@ -62,23 +62,24 @@ struct Scan {
     untyped: Blots,
 }
 
-/// Looks the message over.
+/// Looks the message over. mail-parser finds a boundary anywhere in a line, and headers right behind it: so fields
+/// are looked for anywhere, too, and not only where a line begins.
 ///
 /// # Errors
 /// It is more than this host parses.
 pub(super) fn look_over(raw: &[u8]) -> Result<Look, TooComplex> {
     let mut scan = Scan::default();
-    let mut at = 0;
-    while at < raw.len() {
-        let end = line_end(raw, at);
-        let line = raw.get(at..end).unwrap_or_default();
-        if matches!(line, b"\r\n" | b"\n") {
-            scan.end_block();
-        } else if let Some(kind) = Kind::of(line) {
-            let end = field_end(raw, end);
-            scan.field(kind, raw, at..end)?;
+    let mut line_start = 0;
+    for at in memchr::memchr2_iter(b':', b'\n', raw) {
+        let before = raw.get(..at).unwrap_or_default();
+        if raw.get(at) == Some(&b'\n') {
+            if matches!(before.get(line_start..), Some(b"\r" | b"")) {
+                scan.end_block();
+            }
+            line_start = at + 1;
+        } else if let Some(kind) = Kind::of_name_at_end(before) {
+            scan.field(kind, raw, at + 1..field_end(raw, at + 1))?;
         }
-        at = end;
     }
     scan.end_block();
     scan.finish(raw)
@@ -88,9 +89,10 @@ fn line_end(raw: &[u8], from: usize) -> usize {
     memchr::memchr(b'\n', raw.get(from..).unwrap_or_default()).map_or(raw.len(), |place| from + place + 1)
 }
 
-/// Behind the folds that follow a line.
-fn field_end(raw: &[u8], mut end: usize) -> usize {
-    while matches!(raw.get(end), Some(b' ' | b'\t')) {
+/// Behind the line and the folds that follow it.
+fn field_end(raw: &[u8], from: usize) -> usize {
+    let mut end = line_end(raw, from);
+    while end - from <= FIELD_BYTES_MAX && matches!(raw.get(end), Some(b' ' | b'\t')) {
         end = line_end(raw, end);
     }
     end
@@ -104,16 +106,18 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(line: &[u8]) -> Option<Kind> {
-        let name = line.trim_ascii_start();
-        let begins = |with: &str| name.get(..with.len()).is_some_and(|n| n.eq_ignore_ascii_case(with.as_bytes()));
-        if !begins("content-") {
-            None
-        } else if begins("content-type") {
+    /// `before` is what stands before a colon.
+    fn of_name_at_end(before: &[u8]) -> Option<Kind> {
+        let name = before.trim_ascii_end();
+        let ends = |with: &str| {
+            let start = name.len().checked_sub(with.len());
+            start.and_then(|start| name.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(with.as_bytes()))
+        };
+        if ends("content-type") {
             Some(Kind::Type)
-        } else if begins("content-disposition") {
+        } else if ends("content-disposition") {
             Some(Kind::Disposition)
-        } else if begins("content-transfer-encoding") {
+        } else if ends("content-transfer-encoding") {
             Some(Kind::Encoding)
         } else {
             None
@@ -122,16 +126,15 @@ impl Kind {
 }
 
 impl Scan {
+    /// `place` is the value.
     fn field(&mut self, kind: Kind, raw: &[u8], place: Range<usize>) -> Result<(), TooComplex> {
-        let field = raw.get(place.clone()).unwrap_or_default();
+        let start = place.start;
+        let value = raw.get(place).unwrap_or_default();
         self.fields += 1;
-        let parameters = memchr::memchr_iter(b';', field).count();
-        if self.fields > FIELDS_MAX || field.len() > FIELD_BYTES_MAX || parameters > PARAMETERS_MAX {
+        let parameters = memchr::memchr_iter(b';', value).count();
+        if self.fields > FIELDS_MAX || value.len() > FIELD_BYTES_MAX || parameters > PARAMETERS_MAX {
             return Err(TooComplex);
         }
-        let Some(colon) = memchr::memchr(b':', field) else { return Ok(()) };
-        let start = place.start + colon + 1;
-        let value = field.get(colon + 1..).unwrap_or_default();
         match kind {
             Kind::Disposition => {}
             Kind::Encoding => {

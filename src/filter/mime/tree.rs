@@ -151,8 +151,10 @@ impl Tree {
         if depth > DEPTH_MAX || message.parts.len() > PARTS_MAX {
             return Err(TooComplex);
         }
-        // For each part of this message: its parent's place in the whole, and its depth.
-        let mut above = vec![(parent, depth); message.parts.len()];
+        // For each part of this message: its parent's place in the whole, and its depth. The first is the root.
+        let root = u32::try_from(self.parts.len()).ok();
+        let mut above = vec![(root, depth + 1); message.parts.len()];
+        above.iter_mut().take(1).for_each(|first| *first = (parent, depth));
         for (id, part) in message.parts.into_iter().enumerate() {
             let (parent, depth) = above.get(id).copied().unwrap_or((parent, depth));
             if depth > DEPTH_MAX {

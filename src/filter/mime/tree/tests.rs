@@ -139,3 +139,49 @@ fn text_full_of_dashes_is_only_text() {
     let patch = "-- old line\r\n---------------------------------\r\n".repeat(50_000);
     assert_eq!(hostile(format!("Content-Type: text/plain\r\n\r\n{patch}")), Ok(1));
 }
+
+#[test]
+fn fields_behind_a_boundary_are_seen_too() {
+    let top = "Content-Type: multipart/mixed; boundary=a\r\n\r\n";
+    let parameters: String = (0..50_000).map(|i| format!("; name*{i}=x")).collect();
+    assert_eq!(hostile(format!("{top}x --aContent-Type : text/plain{parameters}\r\n\r\nx")), Err(TooComplex));
+    let nested = "--aContent-Type: message/rfc822\r\n\r\n".repeat(50_000);
+    assert_eq!(hostile(format!("{top}{nested}")), Err(TooComplex));
+}
+
+/// Words a message is made of, in any order: never a panic, never more parts than are allowed.
+#[test]
+fn any_heap_of_words_is_parsed_or_refused() {
+    use proptest::prelude::*;
+    let words = prop::sample::select(vec![
+        "Content-Type: multipart/mixed; boundary=a\r\n",
+        "Content-Type: multipart/digest;\r\n boundary=\"b\"\r\n",
+        "content-type: message/rfc822\r\n",
+        "Content-Type: text/plain; charset=utf-7\r\n",
+        "Content-Transfer-Encoding: base64\r\n",
+        "Content-Transfer-Encoding: quoted-printable\r\n",
+        "Content-Disposition: attachment; filename*0*=utf-8''a%C3; filename*1=b\r\n",
+        "\r\n",
+        "--a\r\n",
+        "--b\r\n",
+        "--a--\r\n",
+        "--b--",
+        "--a",
+        "Q29udGVudC1UeXBlOiBtdWx0aXBhcnQvbWl4ZWQ7IGJvdW5kYXJ5PWE=\r\n",
+        "=C3=A9=\r\n",
+        "text \u{e9}",
+        "\u{0}",
+        ":",
+    ]);
+    let heaps = prop::collection::vec(words, 0..60);
+    proptest!(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() }, |(heap in heaps)| {
+        if let Ok(tree) = Tree::parse(heap.concat().into_bytes()) {
+            prop_assert!(!tree.parts().is_empty() && tree.parts().len() <= PARTS_MAX);
+            for (number, part) in tree.parts().iter().enumerate() {
+                prop_assert!(part.parent.is_none_or(|parent| (parent as usize) < number));
+                prop_assert_eq!(part.parent.is_none(), number == 0);
+                let _ = (part.octets(), part.text(100));
+            }
+        }
+    });
+}
