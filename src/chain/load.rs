@@ -143,7 +143,7 @@ fn load_filter(
 ) -> Result<Arc<Program>, ChainError> {
     let known = old.and_then(|old| old.programs.iter().find(|p| *p.profile().name == *filter.name));
     let memory = known.map_or_else(|| Arc::new(Memory::new(filter)), |p| Arc::clone(&p.profile().memory));
-    let granted = tables.iter().filter(|table| filter.grants.tables.iter().any(|name| name == table.name()));
+    let granted = tables.iter().filter(|table| filter.grants.tables.iter().flatten().any(|name| name == table.name()));
     let profile = Arc::new(Profile {
         name: filter.name.as_str().into(),
         config: filter.clone(),

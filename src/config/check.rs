@@ -285,7 +285,7 @@ fn unused(config: &Config, reader: &Reader<'_>) {
         }
     }
     for table in &config.tables {
-        if config.filters.iter().all(|filter| !filter.grants.tables.contains(&table.name)) {
+        if config.filters.iter().all(|filter| !filter.grants.tables.iter().flatten().any(|name| *name == table.name)) {
             let title = format!("no filter may look into the table \"{}\"", table.name);
             warn(&format!("table.{}", table.name), title, "add it to grants = { tables = [\"…\"] } of a filter");
         }

@@ -82,7 +82,7 @@ impl Default for Grants {
             mime: false,
             metrics: false,
             counters: false,
-            tables: Vec::new(),
+            tables: None,
             kv: None,
             edit: super::types::EditGrant::default(),
             discard: false,

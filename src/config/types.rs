@@ -311,8 +311,8 @@ pub struct Grants {
     pub mime: bool,
     pub metrics: bool,
     pub counters: bool,
-    /// Names of `[table.NAME]` it may look into.
-    pub tables: Vec<String>,
+    /// Names of `[table.NAME]` it may look into; an empty list is for filters that can do without.
+    pub tables: Option<Vec<String>>,
     pub kv: Option<KvGrant>,
     pub edit: EditGrant,
     /// May answer 250 and deliver nothing.

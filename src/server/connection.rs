@@ -115,7 +115,7 @@ impl Connection {
                     Box::pin(self.io.line(Expect::Command, self.command_deadline())).await;
                     Step::Close(vec![reply])
                 }
-                Step::Consult(ask) if !self.chain.wants(ask.stage()) => self.unasked(ask.stage()),
+                Step::Consult(ask) if !self.wants(&ask) => self.unasked(ask.stage()),
                 Step::Consult(ask) => Box::pin(self.consult(ask)).await,
                 Step::Tell(ended, then) => {
                     Box::pin(self.tell(ended)).await;
@@ -196,6 +196,15 @@ impl Connection {
 
     fn context(&self) -> Context {
         Context { session: Arc::clone(self.session.facts()), envelope: self.session.envelope().cloned() }
+    }
+
+    /// Whether any filter wants to hear of this. MAIL begins anew: whoever was content with, or failed in, a
+    /// transaction that never came to be is asked again.
+    fn wants(&mut self, ask: &Ask) -> bool {
+        if matches!(ask, Ask::Mail(_)) {
+            self.chain.end_transaction();
+        }
+        self.chain.wants(ask.stage())
     }
 
     /// No filter wants this stage.

@@ -1,6 +1,6 @@
 //! Defers first contacts: whoever comes back after a while, as mail servers do, is let in and remembered.
 //!
-//! Stage: rcpt. Grants: `kv`, and `tables = [...]` with the tables named below (one at least, be it empty). A contact
+//! Stage: rcpt. Grants: `kv`, and `tables = [...]` with the tables named below (`tables = []` when there are none). A contact
 //! is the client's network (/24 or /64) with a sender and a recipient. Whoever logged in passes. When the store is
 //! away or full, everybody passes: greylisting is not worth losing mail for. Settings:
 //!

@@ -123,10 +123,19 @@ fn grants(section: &Section<'_>, tables: &[String]) -> Grants {
         mime: flag("mime", base.mime),
         metrics: flag("metrics", base.metrics),
         counters: flag("counters", base.counters),
-        tables: section.get_or("tables", base.tables, |v| Ok(v.list(|item| table(item, tables)))),
+        tables: section.get_or("tables", base.tables, |v| tables_granted(v, tables)),
         kv: section.get_or("kv", None, kv),
         edit: section.get_or("edit", EditGrant::default(), edit),
         discard: flag("discard", base.discard),
+    }
+}
+
+/// `false`, or a list, which may be empty.
+fn tables_granted(value: &Value<'_>, known: &[String]) -> Result<Option<Vec<String>>, Problem> {
+    match value.node.get_ref().as_bool() {
+        Some(false) => Ok(None),
+        Some(true) => Err(value.wrong_type("a list of tables").help("name them: tables = [\"blocked-senders\"]")),
+        None => Ok(Some(value.list(|item| table(item, known)))),
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) static CAPABILITIES: [Capability; 15] = [
     capability!("edit", edit, "{ edit = { headers = [\"X-Example\"] } }", may_edit),
     capability!("metrics", metrics, "{ metrics = true }", |g| g.metrics),
     capability!("counters", counters, "{ counters = true }", |g| g.counters),
-    capability!("tables", tables, "{ tables = [\"NAME\"] }", |g| !g.tables.is_empty()),
+    capability!("tables", tables, "{ tables = [\"NAME\"] }", |g| g.tables.is_some()),
     capability!("kv", kv, "{ kv = { quota = \"16 MiB\" } }", |g| g.kv.is_some()),
 ];
 
