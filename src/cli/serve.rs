@@ -154,16 +154,17 @@ fn allow_many_sockets() {
 /// All or nothing: whatever fails, the old configuration goes on as it was.
 async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
     let (config, warnings) = load(path).map_err(|errors| anyhow::anyhow!("{}", errors.lines().join("; ")))?;
+    // What can be given back comes first; what is built last changes tables that filters hold.
+    let sockets = running.listeners.bind(&config)?;
+    let kept = running.door.as_ref().map(|door| &door.settings) == config.admin.as_ref();
+    let admin = match &config.admin {
+        Some(settings) if !kept => Some(Admin::bind(settings).await?),
+        _ => None,
+    };
     let before = running.gateway.generation();
     // Off the async threads: sessions go on while filters compile.
     let generation = tokio::task::spawn_blocking(move || Generation::build(config, Some(&before))).await??;
     let config = Arc::clone(generation.config());
-    let sockets = running.listeners.bind(&config)?;
-    let kept = running.door.as_ref().map(|door| &door.settings) == config.admin.as_ref();
-    let admin = match &config.admin {
-        Some(settings) if !kept => Some((settings, Admin::bind(settings).await?)),
-        _ => None,
-    };
     report::log::change(&config.log)?;
     warn(&warnings);
     running.gateway.replace(generation);
@@ -172,7 +173,10 @@ async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
         if let Some(door) = running.door.take() {
             door.stop.cancel();
         }
-        running.door = admin.map(|(settings, admin)| open_door(settings, admin, &running.gateway));
+        running.door = match (&config.admin, admin) {
+            (Some(settings), Some(admin)) => Some(open_door(settings, admin, &running.gateway)),
+            _ => None,
+        };
     }
     tracing::info!(config = %path.display(), "reloaded");
     Ok(())
