@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 pub(crate) struct Upstream {
@@ -11,15 +11,15 @@ pub(crate) struct Upstream {
     /// A message has come in whole, and waits for its answer.
     pub(crate) whole: Receiver<()>,
     /// Sends the answer.
-    pub(crate) answer: Sender<()>,
+    pub(crate) answer: SyncSender<()>,
 }
 
 impl Upstream {
     pub(crate) fn start() -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (came, whole) = channel();
-        let (answer, go) = channel();
+        let (came, whole) = sync_channel(16);
+        let (answer, go) = sync_channel(16);
         let go = Arc::new(Mutex::new(go));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -31,7 +31,7 @@ impl Upstream {
     }
 }
 
-fn converse(stream: TcpStream, came: &Sender<()>, go: &Mutex<Receiver<()>>) {
+fn converse(stream: TcpStream, came: &SyncSender<()>, go: &Mutex<Receiver<()>>) {
     let mut out = stream.try_clone().unwrap();
     let mut say = |text: &str| out.write_all(text.as_bytes()).is_ok();
     say("220 upstream.test ESMTP\r\n");
