@@ -54,7 +54,7 @@ pub fn handshake_failed(session: &SessionFacts, reason: &str) {
 /// A session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionEnd {
-    /// `quit`, `client-gone`, `timeout`, `errors`, `shutdown` …
+    /// `quit`, `client-gone`, `timeout`, `too-long`, `closed` (a 421 of ours), `refused`.
     pub how: &'static str,
     pub lasted: Duration,
     pub transactions: u32,

@@ -250,20 +250,20 @@ impl Connection {
     }
 
     fn charge(&self, charge: &Charge) -> Result<(), &'static str> {
+        let facts = self.session.facts();
+        if let Charge::AuthFailure { mechanism, account } = charge {
+            event::auth_failed(facts, mechanism, account);
+        }
         if !self.rates {
             return Ok(());
         }
-        let facts = self.session.facts();
         let (address, identity) = (facts.peer.ip(), facts.auth.as_ref().map(|auth| &*auth.identity));
         let limits = &self.gateway.limits;
         let result = match charge {
             Charge::Message => limits.message(address, identity),
             Charge::Recipient => limits.recipient(address, identity),
             Charge::AuthAttempt { account } => limits.auth_allowed(address, Some(account)),
-            Charge::AuthFailure { mechanism, account } => {
-                event::auth_failed(facts, mechanism, account);
-                limits.auth_failed(address, account)
-            }
+            Charge::AuthFailure { account, .. } => limits.auth_failed(address, account),
         };
         result.map_err(|refused| {
             self.record.limited(&self.session, refused.which);
@@ -381,12 +381,12 @@ impl Connection {
 
     /// Says the last words and gives the client a moment to hear them.
     async fn close(&mut self, replies: &[Reply]) {
+        self.record.ends(match replies.last().map(|reply| reply.code) {
+            Some(221) => "quit",
+            Some(421) => "closed",
+            _ => "refused",
+        });
         for reply in replies {
-            self.record.ends(match reply.code {
-                221 => "quit",
-                421 => "closed",
-                _ => "refused",
-            });
             self.say(reply);
         }
         if self.io.flush().await.is_err() {

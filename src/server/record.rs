@@ -17,6 +17,8 @@ use super::leg::Leg;
 
 /// What is kept of a command for the line about its refusal.
 const COMMAND_SHOWN_BYTES_MAX: usize = 512;
+/// How a session ends that nobody else ends.
+const CLIENT_GONE: &str = "client-gone";
 /// Answers of filters kept for one transaction's line.
 const FILTERS_KEPT_MAX: usize = 64;
 
@@ -52,7 +54,7 @@ impl Record {
             _open: metrics.session(listener),
             began: Instant::now(),
             command: Vec::new(),
-            how: "client-gone",
+            how: CLIENT_GONE,
             transactions: 0,
             mail: Box::default(),
         }
@@ -164,9 +166,11 @@ impl Record {
         .log();
     }
 
-    /// Why the session ends, unless something else ends it first.
+    /// Why the session ends, unless that has been said already.
     pub(super) fn ends(&mut self, how: &'static str) {
-        self.how = how;
+        if self.how == CLIENT_GONE {
+            self.how = how;
+        }
     }
 
     pub(super) fn session_ended(&self, session: &Session) {
