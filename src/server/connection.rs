@@ -215,7 +215,9 @@ impl Connection {
 
     async fn consult(&mut self, ask: Ask) -> Step {
         let stage = ask.stage();
-        self.learn_names().await;
+        if self.chain.wants_names() {
+            self.learn_names().await;
+        }
         let context = self.context();
         let call = match &ask {
             Ask::Connect => Call::Connect,
@@ -271,7 +273,7 @@ impl Connection {
         })
     }
 
-    /// Looks the peer up, once: when a filter is asked, or the upstream and our trace field are to name it.
+    /// Looks the peer up, once: when a filter may ask for it, or the upstream and our trace field are to name it.
     async fn learn_names(&mut self) {
         if self.names == Names::Known {
             return;
