@@ -99,8 +99,8 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
     notify(&[NotifyState::Stopping]);
     let Running { gateway, listeners, .. } = running;
     let shutdown = gateway.generation().config().shutdown.clone();
-    tracing::info!(drain_seconds = shutdown.drain.as_secs(), "stopping: no new sessions");
     gateway.shutdown.begin();
+    tracing::info!(drain_seconds = shutdown.drain.as_secs(), "stopping: no new sessions");
     // Closed, so that a new client goes elsewhere at once instead of waiting for a banner.
     drop(listeners);
     match gateway.shutdown.finish(shutdown.drain, shutdown.final_reply).await {
