@@ -181,7 +181,7 @@ impl Bound {
     /// the caller has to pause.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (tcp, peer) = self.socket.accept().await?;
-        Ok((Stream::Plain(tcp), canonical(peer)))
+        Ok((Stream::from(tcp), canonical(peer)))
     }
 }
 

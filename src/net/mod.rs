@@ -3,10 +3,12 @@
 //! Nothing here knows SMTP. It refuses to decide: what a failed handshake or a lost peer means for a
 //! session is said above.
 
+pub mod dial;
 pub mod dns;
 pub mod hosts;
 pub mod inherit;
 pub mod listen;
+pub mod socket;
 pub mod stream;
 pub mod tls;
 

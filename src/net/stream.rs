@@ -7,11 +7,12 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::socket::{Duplex, Socket};
 use super::tls::{Acceptor, ClientTls, Connector, HandshakeError, ServerTls};
 use crate::mail::TlsFacts;
 
@@ -28,7 +29,7 @@ thread_local! {
 /// A connection. TLS is boxed, so that a plain one stays small.
 #[derive(Debug)]
 pub enum Stream {
-    Plain(TcpStream),
+    Plain(Socket),
     ServerTls(Box<ServerTls>),
     ClientTls(Box<ClientTls>),
     /// A TLS handshake failed or was abandoned; every use is `NotConnected`.
@@ -37,34 +38,48 @@ pub enum Stream {
 
 impl From<TcpStream> for Stream {
     fn from(tcp: TcpStream) -> Stream {
-        Stream::Plain(tcp)
+        Stream::Plain(Socket::Tcp(tcp))
     }
 }
 
 impl Stream {
-    /// The socket underneath.
-    ///
-    /// # Errors
-    /// `NotConnected` when the connection was lost in a handshake.
-    pub fn tcp(&self) -> io::Result<&TcpStream> {
+    /// A connection over anything that octets go through both ways, said to be between these two addresses: for
+    /// programs that embed the gateway, and for simulated networks.
+    pub fn over(duplex: impl Duplex + 'static, local: SocketAddr, peer: SocketAddr) -> Stream {
+        Stream::Plain(Socket::over(duplex, local, peer))
+    }
+
+    fn socket(&self) -> io::Result<&Socket> {
         match self {
-            Stream::Plain(tcp) => Ok(tcp),
+            Stream::Plain(socket) => Ok(socket),
             Stream::ServerTls(tls) => Ok(tls.get_ref().0),
             Stream::ClientTls(tls) => Ok(tls.get_ref().0),
             Stream::Lost => Err(lost()),
         }
     }
 
+    /// The TCP socket underneath.
+    ///
+    /// # Errors
+    /// `NotConnected` when the connection was lost in a handshake, `Unsupported` when it is [over](Stream::over)
+    /// something else.
+    pub fn tcp(&self) -> io::Result<&TcpStream> {
+        match self.socket()? {
+            Socket::Tcp(tcp) => Ok(tcp),
+            Socket::Other(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// # Errors
     /// When the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp()?.peer_addr()
+        self.socket()?.peer_addr()
     }
 
     /// # Errors
     /// When the connection is gone.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp()?.local_addr()
+        self.socket()?.local_addr()
     }
 
     #[must_use]
@@ -119,11 +134,18 @@ impl Stream {
     ///
     /// An end of input alone is not the end: a half-closed peer still listens (RFC 9293 3.6). Nor can a peer that
     /// closed both ways be told from a half-closed one before something is written to it, so that shows here
-    /// only then, as its reset.
+    /// only then, as its reset. What is not TCP shows nothing before it is read or written.
     pub async fn closed(&self) {
-        let Ok(tcp) = self.tcp() else { return };
+        let Ok(socket) = self.socket() else { return };
+        let Socket::Tcp(tcp) = socket else { return std::future::pending().await };
         // epoll reports an error condition without being asked; data and FIN do not count as one.
         let _ = tcp.ready(Interest::ERROR).await;
+    }
+
+    /// Writes what can be written without waiting; for a word to somebody who is not served. How much left, if any
+    /// did, is nobody's concern.
+    pub fn write_at_once(&mut self, octets: &[u8]) {
+        let _ = Pin::new(self).poll_write(&mut Context::from_waker(Waker::noop()), octets);
     }
 
     /// Begins TLS as the server (after STARTTLS was answered, or on an implicit-TLS listener). The caller bounds
@@ -132,9 +154,9 @@ impl Stream {
     /// # Errors
     /// The connection is lost then; dropping the future half-way loses it as well.
     pub async fn start_tls_server(&mut self, acceptor: &Acceptor) -> Result<TlsFacts, HandshakeError> {
-        let tcp = self.take_plain()?;
+        let socket = self.take_plain()?;
         // Boxed: a handshake is rare and large, the session's future is neither.
-        let (tls, facts) = Box::pin(acceptor.accept(tcp)).await?;
+        let (tls, facts) = Box::pin(acceptor.accept(socket)).await?;
         *self = Stream::ServerTls(tls);
         Ok(facts)
     }
@@ -144,8 +166,8 @@ impl Stream {
     /// # Errors
     /// The connection is lost then.
     pub async fn start_tls_client(&mut self, connector: &Connector) -> Result<TlsFacts, HandshakeError> {
-        let tcp = self.take_plain()?;
-        let (tls, facts) = Box::pin(connector.connect(tcp)).await?;
+        let socket = self.take_plain()?;
+        let (tls, facts) = Box::pin(connector.connect(socket)).await?;
         *self = Stream::ClientTls(tls);
         Ok(facts)
     }
@@ -170,9 +192,9 @@ impl Stream {
         Ok(())
     }
 
-    fn take_plain(&mut self) -> Result<TcpStream, HandshakeError> {
+    fn take_plain(&mut self) -> Result<Socket, HandshakeError> {
         match std::mem::replace(self, Stream::Lost) {
-            Stream::Plain(tcp) => Ok(tcp),
+            Stream::Plain(socket) => Ok(socket),
             other => {
                 *self = other;
                 Err(HandshakeError::NotPlain)
@@ -197,7 +219,7 @@ fn bare_end(result: io::Result<()>) -> io::Result<()> {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Stream::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Stream::ServerTls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf).map(bare_end),
             Stream::ClientTls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf).map(bare_end),
             Stream::Lost => Poll::Ready(Err(lost())),
@@ -208,7 +230,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Stream::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Stream::ServerTls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
             Stream::ClientTls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
             Stream::Lost => Poll::Ready(Err(lost())),
@@ -221,7 +243,7 @@ impl AsyncWrite for Stream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Stream::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Stream::ServerTls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
             Stream::ClientTls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
             Stream::Lost => Poll::Ready(Err(lost())),
@@ -229,12 +251,15 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        match self {
+            Stream::Plain(socket) => socket.is_write_vectored(),
+            Stream::ServerTls(_) | Stream::ClientTls(_) | Stream::Lost => true,
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Stream::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Stream::ServerTls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
             Stream::ClientTls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
             Stream::Lost => Poll::Ready(Err(lost())),
@@ -243,7 +268,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Stream::ServerTls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
             Stream::ClientTls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
             Stream::Lost => Poll::Ready(Err(lost())),
@@ -336,6 +361,23 @@ mod tests {
         assert_eq!(said, "554 go away\r\n");
         drop(client);
         server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn octets_go_over_whatever_carries_them() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let (local, peer) = ("192.0.2.1:25".parse().unwrap(), "192.0.2.2:4321".parse().unwrap());
+        let mut server = Stream::over(near, local, peer);
+        assert_eq!((server.local_addr().unwrap(), server.peer_addr().unwrap()), (local, peer));
+        assert_eq!(server.tcp().unwrap_err().kind(), io::ErrorKind::Unsupported);
+        far.write_all(b"QUIT\r\n").await.unwrap();
+        let mut buf = Vec::new();
+        assert_eq!(server.read_more(&mut buf, 100).await.unwrap(), 6);
+        server.write_at_once(b"221 Bye\r\n");
+        server.shutdown().await.unwrap();
+        let mut said = String::new();
+        far.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "221 Bye\r\n");
     }
 
     #[tokio::test]

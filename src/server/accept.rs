@@ -49,7 +49,7 @@ impl Gateway {
         let Some(index) = generation.config.listeners.iter().position(|known| known.name == **listener) else { return };
         match admit(self, &generation, peer) {
             Ok(guard) => begin(self, generation, index, stream, peer, guard),
-            Err(refused) => turn_away(self, &generation, index, &stream, peer, refused.which),
+            Err(refused) => turn_away(self, &generation, index, stream, peer, refused.which),
         }
     }
 }
@@ -97,7 +97,7 @@ fn turn_away(
     gateway: &Gateway,
     generation: &Generation,
     index: usize,
-    stream: &Stream,
+    mut stream: Stream,
     peer: SocketAddr,
     limit: &'static str,
 ) {
@@ -112,8 +112,6 @@ fn turn_away(
             _ => replies::TOO_MANY_CONNECTIONS,
         };
         reply.encode(&mut line);
-        if let Ok(tcp) = stream.tcp() {
-            let _ = tcp.try_write(&line);
-        }
+        stream.write_at_once(&line);
     }
 }

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use crate::accounts::{Accounts, PasswordFile, PasswordFileError};
 use crate::chain::{Chain, ChainError};
 use crate::config::{Auth, Config, Limits as SessionLimits, TlsFiles};
+use crate::net::dial::{Dial, Tcp};
 use crate::net::dns::{Resolver, ResolverError};
 use crate::net::tls::{Acceptor, Identity, NextHandshakes, TlsError};
 use crate::policy;
@@ -32,6 +33,19 @@ pub enum BuildError {
     Resolver(#[from] ResolverError),
 }
 
+/// What the program around a gateway may bring in place of what the system has.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Makes the connections to the upstream.
+    pub dialer: Arc<dyn Dial>,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Environment { dialer: Arc::new(Tcp) }
+    }
+}
+
 /// One configuration with everything made from it. A session keeps the one it began with.
 #[derive(Debug)]
 pub struct Generation {
@@ -46,15 +60,29 @@ pub struct Generation {
     /// What changes in those two when this generation begins.
     renewal: Renewal,
     limits: Arc<SessionLimits>,
+    environment: Environment,
 }
 
 impl Generation {
     /// Makes everything a configuration names; `before` lends what survives a reload (filters' counters and
-    /// key-value stores, unchanged tables).
+    /// key-value stores, unchanged tables, the environment).
     ///
     /// # Errors
     /// The first part that cannot be made, in words for the operator. Nothing of `before` has changed then.
     pub fn build(config: Config, before: Option<&Generation>) -> Result<Generation, BuildError> {
+        let environment = before.map(|old| old.environment.clone()).unwrap_or_default();
+        Self::build_with(config, before, environment)
+    }
+
+    /// The same in an environment of the caller's.
+    ///
+    /// # Errors
+    /// As [`Generation::build`].
+    pub fn build_with(
+        config: Config,
+        before: Option<&Generation>,
+        environment: Environment,
+    ) -> Result<Generation, BuildError> {
         let mut renewal = Renewal::default();
         let known = before.and_then(|old| old.tls.as_ref());
         let tls = config.tls.as_ref().map(|files| acceptor(files, known, &mut renewal)).transpose()?;
@@ -62,7 +90,8 @@ impl Generation {
         let accounts = config.auth.as_ref().map(|settings| accounts(settings, known, &mut renewal)).transpose()?;
         let chain = Chain::reload(before.map(|old| &*old.chain), &config)?;
         let resolver = Resolver::new(&config.resolver)?;
-        let upstream = Upstream::new(&config.upstream, &config.hostname, &config.timeouts, resolver.clone())?;
+        let dialer = Arc::clone(&environment.dialer);
+        let upstream = Upstream::new(&config.upstream, &config.hostname, &config.timeouts, resolver.clone(), dialer)?;
         Ok(Generation {
             limits: Arc::new(config.limits.clone()),
             chain: Arc::new(chain),
@@ -71,6 +100,7 @@ impl Generation {
             tls,
             accounts,
             renewal,
+            environment,
             config: Arc::new(config),
         })
     }

@@ -12,6 +12,6 @@ mod record;
 mod shutdown;
 mod transfer;
 
-pub use gateway::{BuildError, Gateway, Generation};
+pub use gateway::{BuildError, Environment, Gateway, Generation};
 pub use listeners::Listeners;
 pub use shutdown::Shutdown;

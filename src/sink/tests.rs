@@ -169,6 +169,7 @@ async fn a_maildir_holds_whole_messages_only() {
 async fn the_upstream_leg_and_the_sink_understand_each_other() {
     use crate::config::{self, Identify, UpstreamTls};
     use crate::mail::{AuthFacts, Hello, PeerName, SessionFacts};
+    use crate::net::dial::Tcp;
     use crate::net::dns::Resolver;
     use crate::net::hosts::Hosts;
     use crate::upstream::{Upstream, Wait};
@@ -198,7 +199,7 @@ async fn the_upstream_leg_and_the_sink_understand_each_other() {
     };
     let resolver =
         Resolver::with_hosts(&config::Resolver { servers: vec![sink.local_addr()] }, Hosts::default()).unwrap();
-    let upstream = Upstream::new(&settings, "gw.test", &timeouts, resolver).unwrap();
+    let upstream = Upstream::new(&settings, "gw.test", &timeouts, resolver, std::sync::Arc::new(Tcp)).unwrap();
     let mut who = SessionFacts {
         id: "abc".into(),
         listener: "mx".into(),

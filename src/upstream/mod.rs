@@ -26,6 +26,7 @@ pub use wait::Wait;
 
 use crate::config::{Timeouts, Upstream as Settings, UpstreamTls};
 use crate::mail::SessionFacts;
+use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
 use crate::net::tls::{Connector, Expect, TlsError};
 use crate::smtp::Offer;
@@ -42,7 +43,13 @@ impl Upstream {
     ///
     /// # Errors
     /// When TLS is demanded and its name or CA file cannot be used.
-    pub fn new(settings: &Settings, hostname: &str, timeouts: &Timeouts, resolver: Resolver) -> Result<Self, TlsError> {
+    pub fn new(
+        settings: &Settings,
+        hostname: &str,
+        timeouts: &Timeouts,
+        resolver: Resolver,
+        dialer: Arc<dyn Dial>,
+    ) -> Result<Self, TlsError> {
         let connector = match &settings.tls {
             UpstreamTls::Off => None,
             UpstreamTls::Opportunistic => Some(Connector::new(&Expect::Any { host: &settings.host })?),
@@ -56,6 +63,7 @@ impl Upstream {
             timeouts: timeouts.clone(),
             name: format!("{}:{}", settings.host, settings.port),
             resolver,
+            dialer,
             connector,
             offers: Mutex::default(),
         };

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::Connection;
@@ -16,6 +15,7 @@ use super::judge::judge;
 use super::wait::Wait;
 use super::wire::Wire;
 use crate::config::{Timeouts, Upstream as Settings, UpstreamTls};
+use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
 use crate::net::stream::Stream;
 use crate::net::tls::Connector;
@@ -33,6 +33,7 @@ pub(super) struct Shared {
     /// `host:port`, for the log.
     pub(super) name: String,
     pub(super) resolver: Resolver,
+    pub(super) dialer: Arc<dyn Dial>,
     pub(super) connector: Option<Connector>,
     pub(super) offers: Mutex<Offers>,
 }
@@ -114,12 +115,8 @@ impl Shared {
             let share: Duration = until.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
             let address = SocketAddr::new(address, self.settings.port);
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(tcp)) => {
-                    let stream = Stream::from(tcp);
-                    stream.set_nodelay().map_err(UpstreamError::Connect)?;
-                    return Ok(stream);
-                }
+            match timeout(share, self.dialer.dial(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failure = UpstreamError::Connect(error),
                 Err(_) => failure = UpstreamError::Timeout(Wait::Connect),
             }

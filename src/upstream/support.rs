@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::Upstream;
 use crate::config::{self as types, Identify, Timeouts, TlsFiles, TlsVersion, UpstreamTls};
 use crate::mail::{Hello, PeerName, SessionFacts};
+use crate::net::dial::Tcp;
 use crate::net::dns::Resolver;
 use crate::net::hosts::Hosts;
 use crate::net::stream::Stream;
@@ -97,7 +98,7 @@ impl Scripted {
         };
         let resolver =
             Resolver::with_hosts(&types::Resolver { servers: vec![self.address] }, Hosts::default()).unwrap();
-        Upstream::new(&settings, "gw.test", &timeouts, resolver).unwrap()
+        Upstream::new(&settings, "gw.test", &timeouts, resolver, std::sync::Arc::new(Tcp)).unwrap()
     }
 
     /// The script was played to its end, word for word.

@@ -94,8 +94,8 @@ async fn set_up(script: &Script, around: &Surroundings) -> Result<Stage, String>
     client.set_nodelay(true).unwrap();
     let (accepted, _) = socket.accept().await.unwrap();
     let peer = SocketAddr::new(script.client.parse().map_err(|_| "bad client address")?, 4_321);
-    gateway.welcome(&Arc::from(listener.as_str()), Stream::Plain(accepted), peer);
-    Ok(Stage { client: Some(Stream::Plain(client)), input: Vec::new(), upstream, gateway, folds: false })
+    gateway.welcome(&Arc::from(listener.as_str()), Stream::from(accepted), peer);
+    Ok(Stage { client: Some(Stream::from(client)), input: Vec::new(), upstream, gateway, folds: false })
 }
 
 /// For one packet: everything up to a command that must be the last of its group (RFC 2920 3.1) is sent at once,
@@ -157,7 +157,7 @@ impl Stage {
             Event::Client(octets) => self.send(&octets, how).await,
             Event::ClientTls => self.handshake().await,
             Event::ClientReset => {
-                if let Some(Stream::Plain(stream)) = &self.client {
+                if let Some(Ok(stream)) = self.client.as_ref().map(Stream::tcp) {
                     let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
                 }
                 self.client = None;

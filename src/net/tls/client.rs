@@ -9,12 +9,12 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use tokio::net::TcpStream;
 
 use super::server::certificates;
 use super::validity::validity;
 use super::{ClientTls, HandshakeError, TlsError, facts, provider};
 use crate::mail::TlsFacts;
+use crate::net::socket::Socket;
 
 /// What the upstream's certificate must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,9 +58,9 @@ impl Connector {
     }
 
     /// The handshake; the caller bounds it in time.
-    pub(in crate::net) async fn connect(&self, tcp: TcpStream) -> Result<(Box<ClientTls>, TlsFacts), HandshakeError> {
+    pub(in crate::net) async fn connect(&self, socket: Socket) -> Result<(Box<ClientTls>, TlsFacts), HandshakeError> {
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.config));
-        let tls = connector.connect(self.name.clone(), tcp).await.map_err(HandshakeError::from_io)?;
+        let tls = connector.connect(self.name.clone(), socket).await.map_err(HandshakeError::from_io)?;
         let facts = facts::of_client(&tls);
         Ok((Box::new(tls), facts))
     }

@@ -22,9 +22,9 @@ pub use self_signed::{SelfSigned, self_signed};
 pub use server::{Acceptor, Identity, NextHandshakes};
 
 /// A connection on which we are the server.
-pub type ServerTls = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+pub type ServerTls = tokio_rustls::server::TlsStream<super::socket::Socket>;
 /// A connection on which we are the client.
-pub type ClientTls = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+pub type ClientTls = tokio_rustls::client::TlsStream<super::socket::Socket>;
 
 /// A PEM file larger than this is not read to its end.
 pub const PEM_BYTES_MAX: u64 = 1 << 20;

@@ -11,12 +11,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys, ServerConfig, SupportedProtocolVersion};
-use tokio::net::TcpStream;
 
 use super::validity::validity;
 use super::{HandshakeError, ServerTls, TlsError, facts, provider, read_pem};
 use crate::config::{TlsFiles, TlsVersion};
 use crate::mail::TlsFacts;
+use crate::net::socket::Socket;
 
 /// How long before its end a certificate is warned about.
 const EXPIRY_WARNING: Duration = Duration::from_hours(7 * 24);
@@ -206,9 +206,9 @@ impl Acceptor {
     }
 
     /// The handshake. Without a time limit of its own: the caller bounds it and drops it when time is up.
-    pub(in crate::net) async fn accept(&self, tcp: TcpStream) -> Result<(Box<ServerTls>, TlsFacts), HandshakeError> {
+    pub(in crate::net) async fn accept(&self, socket: Socket) -> Result<(Box<ServerTls>, TlsFacts), HandshakeError> {
         let acceptor = tokio_rustls::TlsAcceptor::from(self.current.load_full());
-        let tls = acceptor.accept(tcp).await.map_err(HandshakeError::from_io)?;
+        let tls = acceptor.accept(socket).await.map_err(HandshakeError::from_io)?;
         let facts = facts::of_server(&tls);
         Ok((Box::new(tls), facts))
     }
