@@ -92,7 +92,17 @@ impl ClientIo {
         }
     }
 
-    fn buffered_line(&mut self, expect: Expect) -> Option<Heard> {
+    /// The next command line, if all of it is here and it is a proper one; it stays where it is.
+    pub(super) fn peek_line(&self) -> Option<Range<usize>> {
+        let waiting = self.waiting();
+        match find_line(waiting, command_octets_max(waiting)) {
+            LineScan::Line { text, end: LineEnd::CrLf, .. } => Some(self.start..self.start + text.len()),
+            _ => None,
+        }
+    }
+
+    /// The next line of what is here, without waiting for more.
+    pub(super) fn buffered_line(&mut self, expect: Expect) -> Option<Heard> {
         loop {
             let waiting = self.input.get(self.start..).unwrap_or_default();
             if self.skipping {

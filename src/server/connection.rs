@@ -1,6 +1,7 @@
 //! The driver: one client's connection from accept to close. It does what the session asks for and decides
 //! nothing; the whole journey of a mail can be read in [`Connection::drive`].
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,9 +14,7 @@ use crate::config::{ListenerAuth, ListenerTls};
 use crate::mail::{AbortReason, SessionFacts, Stage, TlsFacts, Verdict};
 use crate::net::stream::Stream;
 use crate::report::event;
-use crate::session::{
-    Ask, BodyOutcome, BodyPlan, Charge, Ended, Errand, Identity, Input, Rules, Session, Step, received,
-};
+use crate::session::{Ask, BodyOutcome, BodyPlan, Charge, Ended, Identity, Input, Rules, Session, Step, received};
 use crate::smtp::sasl::Secret;
 use crate::smtp::{Reply, replies};
 
@@ -93,12 +92,13 @@ impl Connection {
     async fn drive(&mut self, mut step: Step) {
         loop {
             step = match step {
+                Step::Said(reply) => {
+                    self.say(&reply);
+                    self.session.handle(Input::Next)
+                }
                 Step::Reply(reply) => {
                     self.say(&reply);
-                    match self.hear(Expect::Command).await {
-                        Some(step) => step,
-                        None => return,
-                    }
+                    Step::Listen
                 }
                 Step::Listen => match self.hear(Expect::Command).await {
                     Some(step) => step,
@@ -125,19 +125,24 @@ impl Connection {
                     let room = self.charge(&charge);
                     self.session.handle(Input::Charged(room))
                 }
-                Step::AskOffer => {
-                    self.learn_names().await;
-                    let offer = Box::pin(self.leg.offer(self.session.facts(), self.telling())).await;
-                    self.session.handle(Input::Reached(offer))
+                Step::AskOffer => self.ask_offer().await,
+                Step::Reach => self.reach().await,
+                Step::Forward(errand, line) => {
+                    self.leg.queue(errand, &line);
+                    self.session.handle(Input::Next)
                 }
-                Step::Reach => {
-                    self.learn_names().await;
-                    self.record.transaction_began();
-                    self.leg.begin_account();
-                    let offer = Box::pin(self.leg.reach(self.session.facts(), Telling::Now)).await;
-                    self.session.handle(Input::Reached(offer))
+                Step::Await => match self.joining() {
+                    Some(line) => self.session.handle(Input::Line(self.io.input(line))),
+                    None => self.answer().await,
+                },
+                Step::LoneDot => {
+                    Box::pin(self.leg.lone_dot()).await;
+                    self.session.handle(Input::Next)
                 }
-                Step::Forward(errand, line) => self.forward(errand, &line).await,
+                Step::Forsake => {
+                    self.leg.abort();
+                    self.session.handle(Input::Next)
+                }
                 Step::Verify { identity, password } => Box::pin(self.verify(&identity, password)).await,
                 Step::StartTls(reply) => match Box::pin(self.start_tls(&reply)).await {
                     Some(step) => step,
@@ -173,7 +178,8 @@ impl Connection {
             Heard::Line(_) if self.gateway.shutdown.begun() => self.session.handle(Input::Shutdown),
             Heard::Line(range) => {
                 let line = self.io.input(range);
-                self.record.command(line);
+                // What answers a challenge is a secret.
+                self.record.command(if expect == Expect::Command { line } else { &[] });
                 self.session.handle(Input::Line(line))
             }
             Heard::Bad(bad) => self.session.handle(Input::BadLine(bad)),
@@ -291,12 +297,38 @@ impl Connection {
         if login_may_come && self.session.facts().auth.is_none() { Telling::Postpone } else { Telling::Now }
     }
 
-    async fn forward(&mut self, errand: Errand, line: &[u8]) -> Step {
-        let answer = self.leg.forward(errand, line).await;
-        // A connection that will not forget a transaction is of no use for the next one.
-        if errand == Errand::Rset && !matches!(&answer, Ok(reply) if reply.class() == 2) {
-            self.leg.abort();
+    async fn ask_offer(&mut self) -> Step {
+        self.learn_names().await;
+        let offer = Box::pin(self.leg.offer(self.session.facts(), self.telling())).await;
+        self.session.handle(Input::Reached(offer))
+    }
+
+    async fn reach(&mut self) -> Step {
+        self.learn_names().await;
+        self.record.transaction_began();
+        self.leg.begin_account();
+        let offer = Box::pin(self.leg.reach(self.session.facts(), Telling::Now)).await;
+        self.session.handle(Input::Reached(offer))
+    }
+
+    /// The next command, if it is here already and may go upstream in one write with those before it.
+    fn joining(&mut self) -> Option<Range<usize>> {
+        if !self.leg.is_collecting() || self.gateway.shutdown.begun() {
+            return None;
         }
+        let line = self.io.peek_line()?;
+        let data = !self.chain.wants(Stage::Data) && self.chain.body_mode() != BodyMode::Hold;
+        if !self.session.joins(self.io.input(line.clone()), data) {
+            return None;
+        }
+        let Some(Heard::Line(line)) = self.io.buffered_line(Expect::Command) else { return None };
+        self.record.command(self.io.input(line.clone()));
+        Some(line)
+    }
+
+    /// The next of the upstream's answers that are due.
+    async fn answer(&mut self) -> Step {
+        let answer = self.leg.answer().await;
         self.session.handle(Input::Answer(answer))
     }
 

@@ -1,5 +1,6 @@
 //! The upstream side of one session: at most one connection, made when it is needed, dropped when in doubt.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,16 +9,30 @@ use tokio::time::Instant;
 use crate::mail::SessionFacts;
 use crate::report::Metrics;
 use crate::session::{Errand, Unreached};
-use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
+use crate::smtp::{Reply, replies};
 use crate::upstream::{Connection, Upstream, UpstreamError, Wait};
+
+/// Lines that leave in one write; a longer group goes in several.
+const GROUP_BYTES_MAX: usize = 16 * 1_024;
 
 #[derive(Debug)]
 pub(super) struct Leg {
     upstream: Arc<Upstream>,
     connection: Option<Box<Connection>>,
+    group: Lines,
     metrics: Metrics,
     account: Account,
+}
+
+/// Command lines on their way, and the answers that are due.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Not sent yet.
+    octets: Vec<u8>,
+    due: VecDeque<Errand>,
+    /// Its MAIL was refused by an upstream that takes one command at a time: the rest is not said.
+    refused: bool,
 }
 
 /// For the line about the transaction.
@@ -38,7 +53,7 @@ pub(super) enum Telling {
 
 impl Leg {
     pub(super) fn new(upstream: Arc<Upstream>, metrics: Metrics) -> Leg {
-        Leg { upstream, connection: None, metrics, account: Account::default() }
+        Leg { upstream, connection: None, group: Lines::default(), metrics, account: Account::default() }
     }
 
     /// A transaction begins: what was said and waited for before is not its.
@@ -92,32 +107,84 @@ impl Leg {
         Ok(offer)
     }
 
-    /// One line and its answer. After a failure the connection is gone.
-    pub(super) async fn forward(&mut self, errand: Errand, line: &[u8]) -> Result<Reply, Reply> {
-        let wait = match errand {
-            Errand::Mail => Wait::Mail,
-            Errand::Rcpt => Wait::Rcpt,
-            Errand::Data => Wait::Data,
-            Errand::Rset => Wait::Rset,
-        };
-        let Some(connection) = &mut self.connection else { return Err(crate::smtp::replies::UPSTREAM_LOST) };
+    /// A line for the upstream, with its CRLF. It leaves when the first answer is asked for.
+    pub(super) fn queue(&mut self, errand: Errand, line: &[u8]) {
+        self.group.octets.extend_from_slice(line);
+        self.group.due.push_back(errand);
+    }
+
+    /// Whether more lines may leave together with those that are queued.
+    pub(super) fn is_collecting(&self) -> bool {
+        let unsent = !self.group.octets.is_empty() && self.group.octets.len() < GROUP_BYTES_MAX;
+        unsent && self.connection.as_ref().is_some_and(|connection| connection.offer().pipelining)
+    }
+
+    /// The next of the answers that are due; what is queued leaves first. After a failure the connection is gone, and
+    /// so are the answers behind this one.
+    pub(super) async fn answer(&mut self) -> Result<Reply, Reply> {
         let began = Instant::now();
-        let result = connection.command(line, wait).await;
+        let Some(errand) = self.group.due.pop_front() else { return Err(replies::UPSTREAM_LOST) };
+        let result = self.next_answer(errand).await;
         self.account.waited += began.elapsed();
+        if self.group.due.is_empty() {
+            self.group.octets = Vec::new();
+            self.group.refused = false;
+        }
+        let reply = result?;
+        if reply.code >= 400 {
+            self.account.last = Some(Box::new(reply.clone()));
+        }
+        // A connection that will not forget a transaction is of no use for the next one.
+        if errand == Errand::Rset && reply.class() != 2 {
+            self.abort();
+        }
+        Ok(reply)
+    }
+
+    async fn next_answer(&mut self, errand: Errand) -> Result<Reply, Reply> {
+        let Some(connection) = &mut self.connection else { return Err(replies::UPSTREAM_LOST) };
+        if self.group.refused {
+            return Ok(replies::NEED_MAIL);
+        }
+        let (lines, count) = if connection.offer().pipelining {
+            let count = u16::try_from(self.group.due.len() + 1).unwrap_or(u16::MAX);
+            (std::mem::take(&mut self.group.octets), count)
+        } else {
+            let end = self.group.octets.iter().position(|&octet| octet == b'\n').map_or(0, |at| at + 1);
+            (self.group.octets.drain(..end).collect(), 1)
+        };
+        let wait = wait_for(errand);
+        let sent = if lines.is_empty() { Ok(()) } else { connection.send(&lines, count, wait).await };
+        let result = match sent {
+            Ok(()) => connection.reply(wait).await,
+            Err(error) => Err(error),
+        };
         match result {
             Ok(reply) => {
-                if reply.code >= 400 {
-                    self.account.last = Some(Box::new(reply.clone()));
-                }
+                self.group.refused = errand == Errand::Mail && reply.class() != 2 && !self.group.octets.is_empty();
                 Ok(reply)
             }
             Err(error) => Err(self.lost(&error)),
         }
     }
 
+    /// One line and its answer.
+    pub(super) async fn forward(&mut self, errand: Errand, line: &[u8]) -> Result<Reply, Reply> {
+        self.queue(errand, line);
+        self.answer().await
+    }
+
+    /// Ends a DATA that has no recipient (RFC 2920 3.1). Whatever the upstream says, there is nobody to deliver to;
+    /// one that does not end it is left.
+    pub(super) async fn lone_dot(&mut self) {
+        if self.content(b".\r\n").await.is_ok() {
+            let _ = self.final_reply().await;
+        }
+    }
+
     /// Content octets in wire form.
     pub(super) async fn content(&mut self, octets: &[u8]) -> Result<(), Reply> {
-        let Some(connection) = &mut self.connection else { return Err(crate::smtp::replies::UPSTREAM_LOST) };
+        let Some(connection) = &mut self.connection else { return Err(replies::UPSTREAM_LOST) };
         match connection.write(octets).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.lost(&error)),
@@ -126,7 +193,7 @@ impl Leg {
 
     /// The answer to the final dot.
     pub(super) async fn final_reply(&mut self) -> Result<Reply, Reply> {
-        let Some(connection) = &mut self.connection else { return Err(crate::smtp::replies::UPSTREAM_LOST) };
+        let Some(connection) = &mut self.connection else { return Err(replies::UPSTREAM_LOST) };
         let began = Instant::now();
         let result = connection.final_reply().await;
         self.account.waited += began.elapsed();
@@ -173,5 +240,14 @@ impl Leg {
         if let Some(connection) = self.connection.take() {
             connection.quit().await;
         }
+    }
+}
+
+fn wait_for(errand: Errand) -> Wait {
+    match errand {
+        Errand::Mail => Wait::Mail,
+        Errand::Rcpt => Wait::Rcpt,
+        Errand::Data => Wait::Data,
+        Errand::Rset => Wait::Rset,
     }
 }

@@ -1,6 +1,7 @@
 //! What a session did, gathered for the log and the metrics while it happens and told when it is over. Decides
 //! nothing.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -28,11 +29,37 @@ pub(super) struct Record {
     metrics: Metrics,
     _open: OpenSession,
     began: Instant,
-    /// The command being answered, when its refusal is worth a line. Never AUTH.
-    command: Vec<u8>,
+    commands: Commands,
     how: &'static str,
     transactions: u32,
     mail: Box<Mail>,
+}
+
+/// Commands that are not answered yet, when their refusal is worth a line; empty for the others. Never AUTH.
+#[derive(Debug, Default)]
+struct Commands {
+    octets: Vec<u8>,
+    /// Where the oldest begins.
+    start: usize,
+    lengths: VecDeque<u16>,
+}
+
+impl Commands {
+    fn push(&mut self, line: &[u8]) {
+        if self.lengths.is_empty() {
+            self.octets.clear();
+            self.start = 0;
+        }
+        self.octets.extend_from_slice(line);
+        self.lengths.push_back(u16::try_from(line.len()).unwrap_or(u16::MAX));
+    }
+
+    /// The oldest, which is answered now.
+    fn answered(&mut self) -> &[u8] {
+        let begin = self.start;
+        self.start += self.lengths.pop_front().map_or(0, usize::from);
+        self.octets.get(begin..self.start).unwrap_or_default()
+    }
 }
 
 /// Of the transaction at hand.
@@ -53,7 +80,7 @@ impl Record {
             metrics: metrics.clone(),
             _open: metrics.session(listener),
             began: Instant::now(),
-            command: Vec::new(),
+            commands: Commands::default(),
             how: CLIENT_GONE,
             transactions: 0,
             mail: Box::default(),
@@ -62,24 +89,20 @@ impl Record {
 
     /// A command came in.
     pub(super) fn command(&mut self, line: &[u8]) {
-        self.command.clear();
         let verb = line.get(..4).unwrap_or_default();
         let shown = [&b"MAIL"[..], b"RCPT", b"HELO", b"EHLO", b"DATA"];
-        if shown.iter().any(|known| known.eq_ignore_ascii_case(verb)) {
-            self.command.extend(line.iter().take(COMMAND_SHOWN_BYTES_MAX));
-        }
+        let shown = shown.iter().any(|known| known.eq_ignore_ascii_case(verb));
+        self.commands.push(if shown { line.get(..COMMAND_SHOWN_BYTES_MAX).unwrap_or(line) } else { &[] });
     }
 
     /// A reply goes to the client.
     pub(super) fn said(&mut self, session: &Session, reply: &Reply) {
         self.metrics.reply(reply.code);
-        if reply.class() == 2 {
-            self.command.clear();
-        }
-        if reply.code < 400 || self.command.is_empty() {
+        let command = self.commands.answered();
+        if reply.code < 400 || command.is_empty() {
             return;
         }
-        if self.command.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"RCPT")) {
+        if command.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"RCPT")) {
             self.mail.recipients_refused = self.mail.recipients_refused.saturating_add(1);
         }
         let facts = session.facts();
@@ -88,12 +111,11 @@ impl Record {
             listener = &*facts.listener,
             session = &*facts.id,
             helo = facts.hello.as_ref().map(|hello| &*hello.name),
-            command = %String::from_utf8_lossy(&self.command),
+            command = %String::from_utf8_lossy(command),
             reply = %reply,
             filter = self.mail.filters.last().map(|said| &*said.filter),
             "refused"
         );
-        self.command.clear();
     }
 
     /// The filters were asked.

@@ -3,9 +3,10 @@
 use crate::mail::{AbortReason, Stage, Verdict};
 use crate::smtp::{Reply, replies};
 
+use super::group::Awaited;
 use super::phase::{Pending, Phase};
 use super::weigh::{Weighed, weigh};
-use super::{Ask, BodyOutcome, BodyPlan, Errand, Session, Step};
+use super::{Ask, BodyOutcome, BodyPlan, Session, Step};
 
 impl Session {
     pub(super) fn check_data(&mut self) -> Step {
@@ -18,7 +19,7 @@ impl Session {
         if let Some(lost) = &transaction.lost {
             return self.say(lost.clone());
         }
-        if transaction.envelope.recipients.is_empty() {
+        if transaction.envelope.recipients.is_empty() && self.group.recipients() == 0 {
             return self.refuse(if transaction.attempts == 0 {
                 replies::NEED_RCPT
             } else {
@@ -35,10 +36,7 @@ impl Session {
             Weighed::Disconnect(reply) => self.part(reply, AbortReason::Refused),
             Weighed::Discard => self.receive(BodyPlan::Discard),
             Weighed::Pass if self.hold => self.receive(BodyPlan::Hold),
-            Weighed::Pass => {
-                self.pending = Pending::DataAnswer;
-                Step::Forward(Errand::Data, b"DATA\r\n".to_vec())
-            }
+            Weighed::Pass => self.forward(Awaited::Data, b"DATA\r\n".to_vec()),
         }
     }
 
@@ -48,7 +46,21 @@ impl Session {
     }
 
     pub(super) fn settle_data(&mut self, answer: Result<Reply, Reply>) -> Step {
+        let Phase::Addressed(transaction) = &self.phase else {
+            return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
+        };
+        // Of those that filters added one may be left, although all the client's own were refused.
+        let nobody = transaction.envelope.recipients.is_empty();
         match answer {
+            Ok(reply) if nobody && reply.code == 354 => {
+                let then = if transaction.added.is_empty() {
+                    self.lone_dot(replies::NO_VALID_RECIPIENTS)
+                } else {
+                    self.forsake(replies::NO_VALID_RECIPIENTS)
+                };
+                self.ended(AbortReason::Refused, then)
+            }
+            Ok(_) if nobody => self.refuse(replies::NO_VALID_RECIPIENTS),
             Ok(reply) if reply.code == 354 => self.receive(BodyPlan::Stream),
             Ok(reply) => self.relay_reply(reply),
             Err(failure) => self.lose_transaction(failure),
@@ -80,9 +92,10 @@ impl Session {
     /// The upstream is lost inside a transaction. What it accepted is promised to nobody; every further RCPT and
     /// DATA of this transaction hears the same 4xx, because a 503 would be read as "for good".
     pub(super) fn lose_transaction(&mut self, failure: Reply) -> Step {
-        if let Phase::Addressed(transaction) = &mut self.phase {
-            transaction.lost = Some(failure.clone());
-        }
-        self.say(failure)
+        let reply = match &mut self.phase {
+            Phase::Addressed(transaction) => transaction.lost.get_or_insert(failure).clone(),
+            _ => failure,
+        };
+        self.say(reply)
     }
 }

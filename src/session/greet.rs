@@ -8,10 +8,11 @@ use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::sasl::Mechanism;
 use crate::smtp::{Reply, ehlo, replies};
 
+use super::group::{AfterReset, Awaited};
 use super::phase::{Pending, Phase};
 use super::received::RECEIVED_BYTES_MAX;
 use super::weigh::{Weighed, weigh};
-use super::{Ask, Errand, Session, Step, Unreached};
+use super::{Ask, Session, Step, Unreached};
 
 impl Session {
     pub(super) fn begin(&mut self, tls: Option<TlsFacts>) -> Step {
@@ -78,8 +79,8 @@ impl Session {
         // RFC 5321 4.1.4: a HELO or EHLO in a transaction is a RSET as well.
         let in_transaction = matches!(self.phase, Phase::Addressed(_));
         let step = if in_transaction {
-            self.pending = Pending::HeloReset;
-            self.ended(AbortReason::Reset, Step::Forward(Errand::Rset, b"RSET\r\n".to_vec()))
+            let reset = self.forward(Awaited::Reset(AfterReset::Hello), b"RSET\r\n".to_vec());
+            self.ended(AbortReason::Reset, reset)
         } else {
             Step::Reply(replies::OK)
         };

@@ -9,9 +9,10 @@ use crate::smtp::params::{MailParams, Params};
 use crate::smtp::sasl::Mechanism;
 use crate::smtp::{Reply, ReversePath, replies};
 
+use super::group::Awaited;
 use super::phase::{Mail, Pending, Phase, Transaction};
 use super::weigh::{Weighed, weigh};
-use super::{Ask, Charge, Errand, Session, Step, Unreached};
+use super::{Ask, Charge, Session, Step, Unreached};
 
 impl Session {
     pub(super) fn check_mail(&mut self, path: ReversePath, params: Params) -> Step {
@@ -42,7 +43,7 @@ impl Session {
             Ok(checked) => checked,
             Err(reply) => return self.refuse(reply),
         };
-        let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8, upstream: None };
+        let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8 };
         self.pending = Pending::MailGate(Box::new(mail));
         Step::Charge(Charge::Message)
     }
@@ -92,7 +93,7 @@ impl Session {
 
     /// The upstream of this very transaction is known: only what it offers is sent to it. What the client was
     /// offered earlier and the upstream has no more is a reason to come again, not to bounce.
-    pub(super) fn mail_reached(&mut self, mut mail: Box<Mail>, reached: Result<Arc<Offer>, Unreached>) -> Step {
+    pub(super) fn mail_reached(&mut self, mail: Mail, reached: Result<Arc<Offer>, Unreached>) -> Step {
         let upstream = match reached {
             Ok(upstream) => upstream,
             Err(unreached) => return self.say(unreached.reply),
@@ -101,35 +102,43 @@ impl Session {
             Ok(line) => line,
             Err(reply) => return self.say(reply),
         };
-        mail.upstream = Some(upstream);
-        self.pending = Pending::MailAnswer(mail);
-        Step::Forward(Errand::Mail, line)
-    }
-
-    pub(super) fn settle_mail(&mut self, mail: Mail, answer: Result<Reply, Reply>) -> Step {
-        let reply = match answer {
-            Ok(reply) => reply,
-            Err(failure) => return self.say(failure),
-        };
-        if reply.class() != 2 {
-            return self.relay_reply(reply);
-        }
         let Phase::Greeted(hello) = std::mem::take(&mut self.phase) else {
             return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
         };
-        self.transactions = self.transactions.saturating_add(1);
-        let id = format!("{}.{}", self.facts.id, self.transactions);
-        let Mail { sender, smtp_utf8, upstream } = mail;
+        let id = format!("{}.{}", self.facts.id, self.transactions.saturating_add(1));
+        let Mail { sender, smtp_utf8 } = mail;
         self.phase = Phase::Addressed(Box::new(Transaction {
             hello,
             envelope: Arc::new(Envelope { id: Arc::from(id), sender, recipients: Vec::new() }),
             smtp_utf8,
             attempts: 0,
             added: Vec::new(),
-            upstream: upstream.unwrap_or_default(),
+            upstream,
             lost: None,
         }));
-        self.say(reply)
+        self.forward(Awaited::Mail, line)
+    }
+
+    pub(super) fn settle_mail(&mut self, answer: Result<Reply, Reply>) -> Step {
+        let reply = match answer {
+            Ok(reply) if reply.class() == 2 => {
+                self.transactions = self.transactions.saturating_add(1);
+                return self.say(reply);
+            }
+            Ok(reply) | Err(reply) if reply.code < 500 => {
+                // What came in the same group is to be tried again with it: a 503 would be read as "for good".
+                self.void_group(reply.clone());
+                reply
+            }
+            Ok(reply) | Err(reply) => {
+                self.void_group(replies::NEED_MAIL);
+                reply
+            }
+        };
+        if let Phase::Addressed(transaction) = std::mem::take(&mut self.phase) {
+            self.phase = Phase::Greeted(transaction.hello);
+        }
+        self.relay_reply(reply)
     }
 }
 

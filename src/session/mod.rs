@@ -7,6 +7,7 @@
 mod auth;
 mod data;
 mod greet;
+mod group;
 mod late;
 mod mail;
 mod phase;
@@ -28,6 +29,7 @@ use crate::smtp::command::Command;
 use crate::smtp::ehlo::ClientOffer;
 use crate::smtp::{Reply, replies};
 
+use group::{Awaited, Group};
 use phase::{Pending, Phase};
 pub use step::{Ask, BadLine, BodyOutcome, BodyPlan, Charge, Ended, Errand, Identity, Input, Step, Unreached};
 
@@ -59,6 +61,7 @@ pub struct Session {
     facts: Arc<SessionFacts>,
     phase: Phase,
     pending: Pending,
+    group: Group,
     /// What the last EHLO answer offered; parameters are judged by it.
     offered: ClientOffer,
     /// How many transactions there were, accepted or not.
@@ -80,6 +83,7 @@ impl Session {
             facts,
             phase: Phase::Connected,
             pending: Pending::Begin,
+            group: Group::default(),
             offered: ClientOffer::default(),
             transactions: 0,
             errors: 0,
@@ -165,10 +169,15 @@ impl Session {
             (Pending::BeginTls, Input::Verdict(verdict, _)) => self.weigh_begin_tls(verdict),
             (Pending::Connect, Input::Verdict(verdict, _)) => self.weigh_connect(verdict),
             (Pending::Command, Input::Line(line)) => self.command(line),
+            (Pending::Group, Input::Line(line)) => {
+                self.group.ahead = true;
+                self.command(line)
+            }
+            (Pending::Group, Input::Answer(answer)) => self.settle(answer),
+            (Pending::Group, Input::Next) => self.advance(),
             (Pending::AuthLine(..), Input::BadLine(BadLine::TooLong)) => self.refuse(replies::AUTH_LINE_TOO_LONG),
             (Pending::Command | Pending::AuthLine(..), Input::BadLine(bad)) => self.bad_line(bad),
             (Pending::Helo(hello), Input::Verdict(verdict, _)) => self.weigh_helo(hello, verdict),
-            (Pending::HeloReset, Input::Answer(_)) => self.helo_after_reset(),
             (Pending::Ehlo, Input::Reached(reached)) => self.settle_ehlo(reached),
             (Pending::StartTls, Input::Tls(Some(tls))) => self.settle_tls(tls),
             (Pending::Tls, Input::Verdict(verdict, _)) => self.weigh_tls(verdict),
@@ -186,21 +195,20 @@ impl Session {
             (Pending::Auth(auth), Input::Verdict(verdict, _)) => self.weigh_auth(auth, verdict),
             (Pending::MailGate(mail), Input::Charged(room)) => self.mail_gate(mail, room),
             (Pending::Mail(mail), Input::Verdict(verdict, edits)) => self.weigh_mail(mail, verdict, edits),
-            (Pending::MailReach(mail), Input::Reached(reached)) => self.mail_reached(mail, reached),
-            (Pending::MailAnswer(mail), Input::Answer(answer)) => self.settle_mail(*mail, answer),
+            (Pending::MailReach(mail), Input::Reached(reached)) => self.mail_reached(*mail, reached),
             (Pending::RcptGate(rcpt), Input::Charged(room)) => self.rcpt_gate(rcpt, room),
             (Pending::Rcpt(rcpt), Input::Verdict(verdict, edits)) => self.weigh_rcpt(rcpt, verdict, edits),
-            (Pending::RcptAnswer(rcpt), Input::Answer(answer)) => self.settle_rcpt(rcpt, answer),
             (Pending::Data, Input::Verdict(verdict, _)) => self.weigh_data(verdict),
-            (Pending::DataAnswer, Input::Answer(answer)) => self.settle_data(answer),
             (Pending::Content, Input::Received(outcome)) => self.settle_content(outcome),
-            (Pending::Rset, Input::Answer(_)) => self.settle_rset(),
             (_, _) => self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed),
         }
     }
 
     /// Says goodbye with a 421.
     fn part(&mut self, reply: Reply, reason: AbortReason) -> Step {
+        if self.group.ahead {
+            return self.wait_for_turn(Awaited::Part(reply, reason));
+        }
         self.ended(reason, Step::Close(vec![reply]))
     }
 
@@ -232,6 +240,7 @@ impl Session {
             return self.while_refused(line);
         }
         match Command::parse(line) {
+            Err(error) if self.group.ahead => self.wait_for_turn(Awaited::Unparsed(error.reply())),
             Err(error) => self.refuse(error.reply()),
             Ok(command) => self.dispatch(command),
         }
@@ -260,24 +269,21 @@ impl Session {
 
     /// A command was refused: say so, and count it.
     fn refuse(&mut self, reply: Reply) -> Step {
+        if self.group.ahead {
+            return self.wait_for_turn(Awaited::Refused(reply));
+        }
         self.errors = self.errors.saturating_add(1);
-        self.pending = Pending::Command;
         match self.limits.errors {
             Some(max) if self.errors >= max => {
                 self.ended(AbortReason::Refused, Step::Close(vec![reply, replies::TOO_MANY_ERRORS]))
             }
-            _ => Step::Reply(reply),
+            _ => self.say(reply),
         }
     }
 
     /// Passes on a reply: its class says whether it counts as an error.
     fn relay_reply(&mut self, reply: Reply) -> Step {
         if reply.code >= 500 { self.refuse(reply) } else { self.say(reply) }
-    }
-
-    fn say(&mut self, reply: Reply) -> Step {
-        self.pending = Pending::Command;
-        Step::Reply(reply)
     }
 
     /// A command that moves nothing.

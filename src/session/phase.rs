@@ -17,7 +17,7 @@ pub(super) enum Phase {
     /// The banner was a refusal: only QUIT is heard (RFC 5321 3.1).
     Refused,
     Greeted(Hello),
-    /// MAIL was accepted upstream.
+    /// MAIL was accepted upstream, or is on its way there.
     Addressed(Box<Transaction>),
 }
 
@@ -46,7 +46,6 @@ pub(super) enum Pending {
     #[default]
     Command,
     Helo(Hello),
-    HeloReset,
     Ehlo,
     StartTls,
     Tls,
@@ -60,14 +59,12 @@ pub(super) enum Pending {
     MailGate(Box<Mail>),
     Mail(Box<Mail>),
     MailReach(Box<Mail>),
-    MailAnswer(Box<Mail>),
     RcptGate(Box<Rcpt>),
     Rcpt(Box<Rcpt>),
-    RcptAnswer(Box<Rcpt>),
     Data,
-    DataAnswer,
     Content,
-    Rset,
+    /// Answers to what has been sent upstream.
+    Group,
 }
 
 /// A MAIL on its way.
@@ -75,7 +72,6 @@ pub(super) enum Pending {
 pub(super) struct Mail {
     pub(super) sender: Sender,
     pub(super) smtp_utf8: bool,
-    pub(super) upstream: Option<Arc<Offer>>,
 }
 
 /// A RCPT on its way.

@@ -7,10 +7,11 @@ use crate::policy::relay::{self, Denied, Standing};
 use crate::smtp::params::{Params, RcptParams};
 use crate::smtp::{ForwardPath, Reply, replies};
 
+use super::group::Awaited;
 use super::mail::{Passage, passage};
 use super::phase::{Pending, Phase, Rcpt, Transaction};
 use super::weigh::{Weighed, weigh};
-use super::{Ask, Charge, Errand, Session, Step};
+use super::{Ask, Charge, Session, Step};
 
 impl Session {
     pub(super) fn check_rcpt(&mut self, path: ForwardPath, params: Params) -> Step {
@@ -95,10 +96,7 @@ impl Session {
         };
         let next = rcpt.to_add.first().unwrap_or(&rcpt.recipient);
         match line(transaction, next) {
-            Ok(line) => {
-                self.pending = Pending::RcptAnswer(rcpt);
-                Step::Forward(Errand::Rcpt, line)
-            }
+            Ok(line) => self.forward(Awaited::Rcpt(rcpt), line),
             Err(reply) => self.say(reply),
         }
     }

@@ -3,15 +3,16 @@
 use crate::mail::AbortReason;
 use crate::smtp::replies;
 
-use super::phase::{Pending, Phase};
-use super::{Errand, Session, Step};
+use super::group::{AfterReset, Awaited};
+use super::phase::Phase;
+use super::{Session, Step};
 
 impl Session {
     pub(super) fn check_rset(&mut self) -> Step {
         match &self.phase {
             Phase::Addressed(transaction) if transaction.lost.is_none() => {
-                self.pending = Pending::Rset;
-                self.ended(AbortReason::Reset, Step::Forward(Errand::Rset, b"RSET\r\n".to_vec()))
+                let reset = self.forward(Awaited::Reset(AfterReset::Ok), b"RSET\r\n".to_vec());
+                self.ended(AbortReason::Reset, reset)
             }
             Phase::Addressed(_) => {
                 let then = self.idle(replies::OK);

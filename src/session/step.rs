@@ -23,8 +23,11 @@ pub enum Input<'a> {
     Charged(Result<(), &'static str>),
     /// The answer to `Step::AskOffer` and `Step::Reach`: what the upstream offers, or why it cannot be had.
     Reached(Result<Arc<Offer>, Unreached>),
-    /// The answer to `Step::Forward`: the upstream's reply, or what its failure means for the client.
+    /// The next of the upstream's answers, in the order of `Step::Forward`: its reply, or what its failure means for
+    /// the client.
     Answer(Result<Reply, Reply>),
+    /// The step that asked no question is done (`Forward`, `Said`, `LoneDot`, `Forsake`).
+    Next,
     /// The answer to `Step::Verify`.
     Identity(Identity),
     /// The answer to `Step::StartTls`; without facts the handshake failed and the connection is gone.
@@ -63,6 +66,8 @@ pub enum Identity {
 pub enum Step {
     /// Write this, read a command.
     Reply(Reply),
+    /// Write this; more of the group is still to be answered.
+    Said(Reply),
     /// Read a command; nothing is to be said.
     Listen,
     /// Read a command, whatever it is, answer this, close.
@@ -79,8 +84,15 @@ pub enum Step {
     AskOffer,
     /// Have an upstream connection that knows who the client is.
     Reach,
-    /// Send this line upstream (with its CRLF) and read the reply.
+    /// Queue this line (with its CRLF) for the upstream; its answer is due.
     Forward(Errand, Vec<u8>),
+    /// Hand in the next line of the group, if it is there and [`Session::joins`](super::Session::joins); otherwise
+    /// the next of the answers that are due.
+    Await,
+    /// The upstream took DATA although it took no recipient: send it a lone dot (RFC 2920 3.1), go on.
+    LoneDot,
+    /// Leave the upstream connection without a word, since what stands in it is in doubt; go on.
+    Forsake,
     /// Verify credentials.
     Verify { identity: Arc<str>, password: Secret },
     /// Write a 334 and read a line of up to `AUTH_LINE_BYTES_MAX`.

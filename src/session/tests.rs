@@ -49,13 +49,15 @@ fn session_with(config: Arc<Config>) -> Session {
 struct World {
     verdicts: Vec<u8>,
     answers: Vec<u16>,
+    /// Commands come in groups, and the upstream takes groups.
+    groups: bool,
 }
 
 /// Runs commands through the session as the driver would; gives every line that went upstream.
 fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String> {
     let (mut upstream, mut verdicts, mut answers) =
         (Vec::new(), world.verdicts.iter().cycle(), world.answers.iter().cycle());
-    let mut commands = commands.iter();
+    let mut commands = commands.iter().peekable();
     let mut step = session.handle(Input::Begin(None));
     for _ in 0..1_000 {
         step = match step {
@@ -74,9 +76,16 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
             Step::AskOffer | Step::Reach => session.handle(Input::Reached(Ok(Arc::new(Offer::default())))),
             Step::Forward(_, line) => {
                 upstream.push(String::from_utf8(line).unwrap());
-                let code = *answers.next().unwrap();
-                session.handle(Input::Answer(Ok(Reply::new(code, None, "as the world wills"))))
+                session.handle(Input::Next)
             }
+            Step::Await => match commands.next_if(|line| world.groups && session.joins(line.as_bytes(), true)) {
+                Some(line) => session.handle(Input::Line(line.as_bytes())),
+                None => {
+                    let code = *answers.next().unwrap();
+                    session.handle(Input::Answer(Ok(Reply::new(code, None, "as the world wills"))))
+                }
+            },
+            Step::Said(_) | Step::LoneDot | Step::Forsake => session.handle(Input::Next),
             Step::Verify { .. } => session.handle(Input::Identity(Identity::Bad)),
             Step::StartTls(_) => break,
             Step::Receive(_) => {
@@ -177,14 +186,136 @@ fn a_guess_beyond_the_limit_learns_nothing_right_or_wrong() {
     assert!(matches!(step, Step::Consult(Ask::Auth(_))), "{step:?}");
 }
 
+/// An upstream that keeps to RFC 5321, and what the client hears when it stands behind the session.
+#[derive(Debug, Default)]
+struct Model {
+    addressed: bool,
+    recipients: usize,
+    /// DATA without a recipient is a 354 (RFC 2920 3.1), not a refusal.
+    lenient: bool,
+    answers: std::collections::VecDeque<u16>,
+    /// Messages it took: recipients of each.
+    taken: Vec<usize>,
+}
+
+impl Model {
+    fn hear(&mut self, line: &str) {
+        let refused = line.contains("no@");
+        let code = match line.get(..4).unwrap() {
+            "MAIL" if refused => 550,
+            "MAIL" => {
+                (self.addressed, self.recipients) = (true, 0);
+                250
+            }
+            "RCPT" if !self.addressed => 503,
+            "RCPT" if refused => 550,
+            "RCPT" => {
+                self.recipients += 1;
+                250
+            }
+            "DATA" if self.addressed && (self.recipients > 0 || self.lenient) => 354,
+            "DATA" => 554,
+            _ => {
+                self.addressed = false;
+                250
+            }
+        };
+        self.answers.push_back(code);
+    }
+}
+
+/// What the client hears, and what the upstream takes, command by command or in groups.
+fn talk(commands: &[String], lenient: bool, groups: bool) -> (Vec<u16>, Vec<usize>) {
+    let (mut session, mut model, mut heard) = (session(), Model { lenient, ..Model::default() }, Vec::new());
+    let mut commands = commands.iter().peekable();
+    let mut step = session.handle(Input::Begin(None));
+    loop {
+        step = match step {
+            Step::Said(reply) => {
+                heard.push(reply.code);
+                session.handle(Input::Next)
+            }
+            Step::Reply(reply) => {
+                heard.push(reply.code);
+                Step::Listen
+            }
+            Step::Listen => match commands.next() {
+                Some(line) => session.handle(Input::Line(line.as_bytes())),
+                None => return (heard, model.taken),
+            },
+            Step::Consult(_) => session.handle(Input::Verdict(Verdict::NEXT, Vec::new())),
+            Step::Tell(_, then) => *then,
+            Step::Charge(_) => session.handle(Input::Charged(Ok(()))),
+            Step::AskOffer | Step::Reach => session.handle(Input::Reached(Ok(Arc::new(Offer::default())))),
+            Step::Forward(_, line) => {
+                model.hear(std::str::from_utf8(&line).unwrap());
+                session.handle(Input::Next)
+            }
+            Step::Await => match commands.next_if(|line| groups && session.joins(line.as_bytes(), true)) {
+                Some(line) => session.handle(Input::Line(line.as_bytes())),
+                None => {
+                    let reply = Reply::new(model.answers.pop_front().unwrap(), None, "as the model says");
+                    session.handle(Input::Answer(Ok(reply)))
+                }
+            },
+            Step::LoneDot => {
+                assert_eq!(model.recipients, 0, "a dot that delivers something");
+                model.addressed = false;
+                session.handle(Input::Next)
+            }
+            Step::Forsake => {
+                model = Model { lenient, taken: model.taken, ..Model::default() };
+                session.handle(Input::Next)
+            }
+            Step::Receive(_) => {
+                model.taken.push(model.recipients);
+                (model.addressed, model.recipients) = (false, 0);
+                session.handle(Input::Received(BodyOutcome { reply: replies::OK, close: false, aborted: None }))
+            }
+            other => panic!("{other:?}"),
+        };
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_group_is_answered_as_its_commands_would_be_one_by_one(
+        commands in prop::collection::vec(prop_oneof![
+            Just("EHLO client.test".to_owned()),
+            Just("MAIL FROM:<a@client.test>".to_owned()),
+            Just("MAIL FROM:<a@client.test>".to_owned()),
+            Just("MAIL FROM:<no@client.test>".to_owned()),
+            Just("RCPT TO:<b@example.org>".to_owned()),
+            Just("RCPT TO:<b@example.org>".to_owned()),
+            Just("RCPT TO:<no@example.org>".to_owned()),
+            Just("RCPT TO:<b@elsewhere.test>".to_owned()),
+            Just("RCPT TO:<nonsense".to_owned()),
+            Just("DATA".to_owned()),
+            Just("DATA".to_owned()),
+            Just("RSET".to_owned()),
+        ], 0..40),
+        lenient in any::<bool>(),
+    ) {
+        let commands: Vec<String> = std::iter::once("EHLO client.test".to_owned()).chain(commands).collect();
+        let one_by_one = talk(&commands, lenient, false);
+        let in_groups = talk(&commands, lenient, true);
+        // After a lone dot there is no transaction any more; a refusal of DATA leaves it open.
+        if !lenient {
+            prop_assert_eq!(&one_by_one, &in_groups);
+        }
+        // The banner and an answer to each; what stands behind 354 is not counted here.
+        prop_assert_eq!(in_groups.0.len(), commands.len() + 1);
+        prop_assert!(in_groups.1.iter().all(|&recipients| recipients > 0));
+    }
+
     #[test]
     fn no_command_and_no_verdict_makes_it_a_relay(
         commands in prop::collection::vec(command(), 0..30),
         verdicts in prop::collection::vec(any::<u8>(), 1..20),
         answers in prop::collection::vec(prop_oneof![Just(250u16), Just(250), Just(354), Just(451), Just(550)], 1..20),
+        groups in any::<bool>(),
     ) {
-        let upstream = run(&mut session(), &commands, &World { verdicts, answers });
+        let upstream = run(&mut session(), &commands, &World { verdicts, answers, groups });
         for line in upstream.iter().filter(|line| line.starts_with("RCPT")) {
             let plain = line.trim_end();
             prop_assert!(plain == "RCPT TO:<b@example.org>" || plain == "RCPT TO:<b@EXAMPLE.ORG.>", "{}", plain);
@@ -196,7 +327,7 @@ proptest! {
         commands in prop::collection::vec(command(), 0..30),
         answers in prop::collection::vec(prop_oneof![Just(250u16), Just(250), Just(354), Just(550)], 1..20),
     ) {
-        let upstream = run(&mut session(), &commands, &World { verdicts: vec![5], answers: answers.clone() });
+        let upstream = run(&mut session(), &commands, &World { verdicts: vec![5], answers: answers.clone(), groups: false });
         let mut accepted = false;
         for (line, code) in upstream.iter().zip(answers.iter().cycle()) {
             match line.split([' ', '\r']).next().unwrap() {

@@ -177,6 +177,8 @@ impl Stage {
             Event::UpstreamResets => self.order(Order::Reset),
             Event::UpstreamGone => self.order(Order::Gone),
             Event::UpstreamBack => self.order(Order::Back),
+            Event::Grouped(event) if how == How::OnePacket => Box::pin(self.play(*event, how)).await,
+            Event::Grouped(_) => Ok(()),
         }
     }
 

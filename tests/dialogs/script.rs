@@ -16,7 +16,8 @@
 //! upstream hears; `U:` what it answers. `…` at an end: the rest (of the reply, of the field) is not compared.
 //! Directives: `C! tls` (handshake), `C! reset`, `C! half-close`, `S! closed`, `P! cut` (part of a message,
 //! then the connection closes without a dot), `P! message` (a whole one), `U! close`, `U! reset`, `U! gone`
-//! (nobody listens), `U! back`.
+//! (nobody listens), `U! back`. `P?` and `U?` are `P:` and `U:` of the replay in one packet only: what is asked
+//! upstream together with its group, and not asked at all where the answers before it are known.
 
 use std::fmt::Write as _;
 
@@ -39,6 +40,8 @@ pub(crate) enum Event {
     UpstreamResets,
     UpstreamGone,
     UpstreamBack,
+    /// Only where the client's commands come in one packet: the gateway has to ask before it knows.
+    Grouped(Box<Event>),
 }
 
 #[derive(Debug, Clone)]
@@ -102,6 +105,8 @@ impl Script {
             "U:" => Event::UpstreamSays([said.as_bytes(), b"\r\n"].concat()),
             "U~" => Event::UpstreamSays(unescape(said)?),
             "P:" => Event::Upstream(said.to_owned()),
+            "P?" => Event::Grouped(Box::new(Event::Upstream(said.to_owned()))),
+            "U?" => Event::Grouped(Box::new(Event::UpstreamSays([said.as_bytes(), b"\r\n"].concat()))),
             "S:" => return self.server(number, said),
             "C!" | "S!" | "U!" | "P!" => directive(mark, said)?,
             _ => return Err("neither C, S, P nor U".into()),

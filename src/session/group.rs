@@ -1,0 +1,208 @@
+//! A pipelined group (RFC 2920): what has been sent upstream and is not answered yet, and what of ours has to wait for
+//! its turn behind that.
+//!
+//! MAIL, RCPT … DATA of one packet are checked, and shown to the filters, command by command; they go upstream in one
+//! write, and their answers come back here one by one. While they are out, a command is judged as if those before it
+//! had been accepted; when it turns out that they were not, its own answer says so.
+
+use std::collections::VecDeque;
+
+use crate::mail::AbortReason;
+use crate::smtp::{Reply, replies};
+
+use super::phase::{Pending, Phase, Rcpt};
+use super::{Session, Step};
+
+/// Commands of one group; those behind them form the next one.
+const GROUP_COMMANDS_MAX: usize = 64;
+
+/// What the client is still to hear, in order.
+#[derive(Debug)]
+pub(super) enum Awaited {
+    /// The upstream's answer to MAIL.
+    Mail,
+    /// Its answer to RCPT, and to those that filters added before it.
+    Rcpt(Box<Rcpt>),
+    Data,
+    /// RSET: whatever the upstream says, this comes next.
+    Reset(AfterReset),
+    /// Our own words, if there is a transaction by then.
+    Said(Reply),
+    /// The same, and counted as an error.
+    Refused(Reply),
+    /// This was no command, whatever went before.
+    Unparsed(Reply),
+    /// Our own, and the last.
+    Part(Reply, AbortReason),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterReset {
+    /// It was RSET.
+    Ok,
+    /// It was HELO or EHLO (RFC 5321 4.1.4).
+    Hello,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    awaited: VecDeque<Awaited>,
+    /// The command at hand came while answers to those before it are out.
+    pub(super) ahead: bool,
+    /// MAIL was refused, or its connection lost: the answer to everything in this group behind it.
+    void: Option<Reply>,
+}
+
+impl Group {
+    pub(super) fn push(&mut self, awaited: Awaited) {
+        self.ahead = false;
+        self.awaited.push_back(awaited);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.awaited.is_empty()
+    }
+
+    /// Recipients whose answers are out.
+    pub(super) fn recipients(&self) -> usize {
+        self.awaited.iter().filter(|awaited| matches!(awaited, Awaited::Rcpt(_))).count()
+    }
+
+    /// Whether a line behind what is out could be refused by what is out in a way that changes its meaning.
+    fn is_open(&self) -> bool {
+        match self.awaited.back() {
+            Some(Awaited::Rcpt(rcpt)) => rcpt.to_add.is_empty(),
+            Some(Awaited::Mail | Awaited::Said(_) | Awaited::Refused(_) | Awaited::Unparsed(_)) => true,
+            Some(Awaited::Data | Awaited::Reset(_) | Awaited::Part(..)) | None => false,
+        }
+    }
+}
+
+impl Session {
+    /// Whether this command line may be handled before the answers that are out have come. `data` says whether DATA
+    /// may: not where a filter is to hear of it, or takes the message first.
+    #[must_use]
+    pub fn joins(&self, line: &[u8], data: bool) -> bool {
+        let Phase::Addressed(transaction) = &self.phase else { return false };
+        if transaction.lost.is_some() || !self.group.is_open() || self.group.awaited.len() >= GROUP_COMMANDS_MAX {
+            return false;
+        }
+        let recipients = transaction.envelope.recipients.len() + self.group.recipients();
+        if line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"RCPT ")) {
+            return self.limits.recipients.is_none_or(|max| recipients < max as usize);
+        }
+        data && recipients > 0 && line.eq_ignore_ascii_case(b"DATA")
+    }
+
+    /// The next answer of the upstream is here.
+    pub(super) fn settle(&mut self, answer: Result<Reply, Reply>) -> Step {
+        let Some(awaited) = self.group.awaited.pop_front() else {
+            return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
+        };
+        if let (Some(void), Awaited::Rcpt(_) | Awaited::Data) = (&self.group.void, &awaited) {
+            return self.settle_void(void.clone(), &answer);
+        }
+        match awaited {
+            Awaited::Mail => self.settle_mail(answer),
+            Awaited::Rcpt(rcpt) => self.settle_rcpt(rcpt, answer),
+            Awaited::Data => self.settle_data(answer),
+            Awaited::Reset(AfterReset::Ok) => self.settle_rset(),
+            Awaited::Reset(AfterReset::Hello) => self.helo_after_reset(),
+            Awaited::Said(_) | Awaited::Refused(_) | Awaited::Unparsed(_) | Awaited::Part(..) => {
+                self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed)
+            }
+        }
+    }
+
+    /// There is no transaction for this command. An upstream that thinks there is one is left.
+    fn settle_void(&mut self, void: Reply, answer: &Result<Reply, Reply>) -> Step {
+        if answer.as_ref().is_ok_and(|reply| reply.code < 400) { self.forsake(void) } else { self.relay_reply(void) }
+    }
+
+    /// Nothing that stands in the upstream connection is to come of anything; then the client hears this.
+    pub(super) fn forsake(&mut self, reply: Reply) -> Step {
+        let ours = if reply.code < 500 { Awaited::Said(reply) } else { Awaited::Refused(reply) };
+        self.group.awaited.push_front(ours);
+        self.pending = Pending::Group;
+        Step::Forsake
+    }
+
+    /// Everything of this group behind MAIL hears this.
+    pub(super) fn void_group(&mut self, reply: Reply) {
+        self.group.void = (!self.group.is_empty()).then_some(reply);
+    }
+
+    /// A lone dot ends the upstream's DATA (it took no recipient), then the client hears this.
+    pub(super) fn lone_dot(&mut self, reply: Reply) -> Step {
+        self.group.awaited.push_front(Awaited::Refused(reply));
+        self.pending = Pending::Group;
+        Step::LoneDot
+    }
+
+    /// Goes on with what the client is still to hear.
+    pub(super) fn advance(&mut self) -> Step {
+        self.pending = Pending::Group;
+        if self.group.awaited.front().is_some_and(Awaited::is_ours) {
+            return match self.group.awaited.pop_front() {
+                Some(Awaited::Said(_) | Awaited::Refused(_)) if self.group.void.is_some() => {
+                    let void = self.group.void.clone().unwrap_or(replies::NEED_MAIL);
+                    self.relay_reply(void)
+                }
+                Some(Awaited::Said(reply)) => self.say(reply),
+                Some(Awaited::Refused(reply) | Awaited::Unparsed(reply)) => self.refuse(reply),
+                Some(Awaited::Part(reply, reason)) => self.part(reply, reason),
+                _ => self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed),
+            };
+        }
+        if self.group.is_empty() {
+            self.group.void = None;
+            self.pending = Pending::Command;
+            return Step::Listen;
+        }
+        Step::Await
+    }
+
+    /// A reply to the client, in its turn.
+    pub(super) fn say(&mut self, reply: Reply) -> Step {
+        if self.group.ahead {
+            return self.wait_for_turn(Awaited::Said(reply));
+        }
+        if self.group.is_empty() {
+            self.group.void = None;
+            self.pending = Pending::Command;
+            return Step::Reply(reply);
+        }
+        self.pending = Pending::Group;
+        Step::Said(reply)
+    }
+
+    /// What is out has to be answered first.
+    pub(super) fn wait_for_turn(&mut self, ours: Awaited) -> Step {
+        self.group.push(ours);
+        self.pending = Pending::Group;
+        Step::Await
+    }
+
+    /// A line goes upstream; this is what its answer will be about.
+    pub(super) fn forward(&mut self, awaited: Awaited, line: Vec<u8>) -> Step {
+        let errand = awaited.errand();
+        self.group.push(awaited);
+        self.pending = Pending::Group;
+        Step::Forward(errand, line)
+    }
+}
+
+impl Awaited {
+    fn is_ours(&self) -> bool {
+        matches!(self, Awaited::Said(_) | Awaited::Refused(_) | Awaited::Unparsed(_) | Awaited::Part(..))
+    }
+
+    fn errand(&self) -> super::Errand {
+        match self {
+            Awaited::Mail => super::Errand::Mail,
+            Awaited::Rcpt(_) => super::Errand::Rcpt,
+            Awaited::Data => super::Errand::Data,
+            _ => super::Errand::Rset,
+        }
+    }
+}
