@@ -123,7 +123,7 @@ pub(super) const ENGINE: Shape = Shape { title: "[engine]", keys: &["instances",
 
 pub(super) const SPOOL: Shape = Shape { title: "[spool]", keys: &["memory", "directory"] };
 
-pub(super) const RESOLVER: Shape = Shape { title: "[resolver]", keys: &["servers"] };
+pub(super) const RESOLVER: Shape = Shape { title: "[resolver]", keys: &["servers", "peer-names"] };
 
 pub(super) const LOG: Shape = Shape { title: "[log]", keys: &["format", "level"] };
 

@@ -400,6 +400,16 @@ pub struct Spool {
 pub struct Resolver {
     /// Empty: the system's.
     pub servers: Vec<SocketAddr>,
+    pub peer_names: PeerNames,
+}
+
+/// Whether DNS is asked who a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PeerNames {
+    #[default]
+    Asked,
+    /// A client has no name, whatever the hosts file says.
+    Unasked,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

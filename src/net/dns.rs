@@ -21,7 +21,7 @@ use hickory_resolver::proto::rr::rdata::PTR;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use super::hosts::{Hosts, host_name};
-use crate::config;
+use crate::config::{self, PeerNames};
 use crate::mail::PeerName;
 
 /// PTR names of one address that are looked at; a hostile zone can hold thousands.
@@ -58,6 +58,7 @@ pub struct ResolverError(String);
 pub struct Resolver {
     hosts: Arc<Hosts>,
     dns: TokioResolver,
+    peer_names: PeerNames,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -92,15 +93,18 @@ impl Resolver {
         let builder =
             TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default()).with_options(options);
         let dns = builder.build().map_err(|error| ResolverError(error.to_string()))?;
-        Ok(Self { hosts: Arc::new(hosts), dns })
+        Ok(Self { hosts: Arc::new(hosts), dns, peer_names: settings.peer_names })
     }
 
     /// Forward-confirmed reverse DNS: the confirmed name, and the name whether it was confirmed or not.
     ///
     /// A PTR name is confirmed when its own addresses hold the peer's. No PTR, no valid name or no
     /// confirmation is `Unavailable`; a failure, or no answer within `timeout`, is `TemporarilyUnavailable`.
-    /// Never fails and never takes longer than `timeout`.
+    /// Never fails and never takes longer than `timeout`. Where the operator wants no names, nobody is asked.
     pub async fn peer_name(&self, peer: IpAddr, timeout: Duration) -> (PeerName, PeerName) {
+        if self.peer_names == PeerNames::Unasked {
+            return (PeerName::Unavailable, PeerName::Unavailable);
+        }
         let peer = peer.to_canonical();
         if let Some(name) = self.hosts.name(peer) {
             return (PeerName::Confirmed(name.clone()), PeerName::Confirmed(name));

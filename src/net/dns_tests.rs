@@ -57,7 +57,8 @@ async fn server(script: Script) -> Server {
 }
 
 fn resolver(server: &Server, hosts: &str) -> Resolver {
-    Resolver::with_hosts(&config::Resolver { servers: vec![server.address] }, Hosts::parse(hosts)).unwrap()
+    Resolver::with_hosts(&config::Resolver { servers: vec![server.address], ..Default::default() }, Hosts::parse(hosts))
+        .unwrap()
 }
 
 fn pointer(name: &str) -> RData {
@@ -114,6 +115,17 @@ async fn a_name_that_points_back_is_confirmed() {
     assert_eq!(resolver.peer_name(mapped, SOON).await.0, confirmed("good.test"));
     // The second of several names may be the one.
     assert_eq!(resolver.peer_name(peer(9), SOON).await, (confirmed("second.test"), confirmed("second.test")));
+}
+
+#[tokio::test]
+async fn where_no_names_are_wanted_nobody_is_asked() {
+    let server = server(script).await;
+    let settings = config::Resolver { servers: vec![server.address], peer_names: PeerNames::Unasked };
+    let resolver = Resolver::with_hosts(&settings, Hosts::parse("192.0.2.9 known.test")).unwrap();
+    for last in [1, 9] {
+        assert_eq!(resolver.peer_name(peer(last), SOON).await, (PeerName::Unavailable, PeerName::Unavailable));
+    }
+    assert!(server.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -197,8 +197,11 @@ async fn the_upstream_leg_and_the_sink_understand_each_other() {
         tls: UpstreamTls::Off,
         extensions_ttl: Duration::ZERO,
     };
-    let resolver =
-        Resolver::with_hosts(&config::Resolver { servers: vec![sink.local_addr()] }, Hosts::default()).unwrap();
+    let resolver = Resolver::with_hosts(
+        &config::Resolver { servers: vec![sink.local_addr()], ..Default::default() },
+        Hosts::default(),
+    )
+    .unwrap();
     let upstream = Upstream::new(&settings, "gw.test", &timeouts, resolver, std::sync::Arc::new(Tcp)).unwrap();
     let mut who = SessionFacts {
         id: "abc".into(),

@@ -96,8 +96,11 @@ impl Scripted {
             tls,
             extensions_ttl: self.extensions_ttl,
         };
-        let resolver =
-            Resolver::with_hosts(&types::Resolver { servers: vec![self.address] }, Hosts::default()).unwrap();
+        let resolver = Resolver::with_hosts(
+            &types::Resolver { servers: vec![self.address], ..Default::default() },
+            Hosts::default(),
+        )
+        .unwrap();
         Upstream::new(&settings, "gw.test", &timeouts, resolver, std::sync::Arc::new(Tcp)).unwrap()
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::suggest;
-use crate::config::types::{Admin, Engine, Log, LogFormat, Resolver, Shutdown, Spool};
+use crate::config::types::{Admin, Engine, Log, LogFormat, PeerNames, Resolver, Shutdown, Spool};
 use crate::config::value::Value;
 
 /// Beyond this the pool does not fit into an address space.
@@ -48,7 +48,8 @@ pub(in crate::config) fn resolver(section: &Section<'_>) -> Resolver {
         }
         Ok(v.list(|item| item.socket_address(Some(RESOLVER_PORT))))
     });
-    Resolver { servers }
+    let asked = section.get_or("peer-names", true, Value::flag);
+    Resolver { servers, peer_names: if asked { PeerNames::Asked } else { PeerNames::Unasked } }
 }
 
 pub(in crate::config) fn log(section: &Section<'_>) -> Log {
