@@ -9,7 +9,10 @@ use std::time::SystemTime;
 
 use crate::accounts::PasswordFile;
 use crate::chain::Chain;
-use crate::config::{Config, Identify, Listener, ListenerAuth, ListenerTls, TableSource, UpstreamTls, show_size};
+use crate::config::{
+    Config, Identify, Listener, ListenerAuth, ListenerTls, Server, Servers, TableSource, UPSTREAM_DEFAULT, Upstream,
+    UpstreamTls, show_size,
+};
 use crate::net::tls::{Connector, Expect, Identity};
 use crate::state::tables::Table;
 
@@ -70,9 +73,12 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>) {
             Err(error) => faults.push(error.to_string()),
         }
     }
-    if let UpstreamTls::Verify { name, ca_file } = &config.upstream.tls {
-        let expect = Expect::Verified { name, ca_file: ca_file.as_deref() };
-        faults.extend(Connector::new(&expect).err().map(|error| error.to_string()));
+    for upstream in &config.upstreams {
+        if let UpstreamTls::Verify { name, ca_file } = &upstream.tls {
+            let name = name.as_deref().unwrap_or(&config.hostname);
+            let expect = Expect::Verified { name, ca_file: ca_file.as_deref() };
+            faults.extend(Connector::new(&expect).err().map(|error| error.to_string()));
+        }
     }
     if let Some(auth) = &config.auth {
         match PasswordFile::load(&auth.password_file) {
@@ -102,8 +108,10 @@ fn missing_files(config: &Config) -> Vec<String> {
     if let Some(auth) = &config.auth {
         wanted.push(("password-file of [auth]".to_owned(), &auth.password_file));
     }
-    if let UpstreamTls::Verify { ca_file: Some(ca_file), .. } = &config.upstream.tls {
-        wanted.push(("tls-ca of [upstream]".to_owned(), ca_file));
+    for upstream in &config.upstreams {
+        if let UpstreamTls::Verify { ca_file: Some(ca_file), .. } = &upstream.tls {
+            wanted.push((format!("tls-ca of the upstream \"{}\"", upstream.name), ca_file));
+        }
     }
     for filter in &config.filters {
         wanted.push((format!("path of the filter \"{}\"", filter.name), &filter.path));
@@ -138,7 +146,9 @@ fn summary(config: &Config) -> String {
         line(&mut out, "listens", &listener_line(listener));
     }
     line(&mut out, "calls itself", &config.hostname);
-    line(&mut out, "hands mail to", &upstream_line(config));
+    for upstream in &config.upstreams {
+        line(&mut out, "hands mail to", &upstream_line(upstream));
+    }
     let below = config.relay.subdomains_of.iter().map(|domain| format!("everything below {domain}"));
     line(&mut out, "takes mail for", &list_or(config.relay.domains.iter().cloned().chain(below), "no domain"));
     let networks = config.relay.trusted_networks.iter().map(ToString::to_string);
@@ -185,9 +195,11 @@ fn listener_line(listener: &Listener) -> String {
     format!("\"{}\" on {addresses}: {tls}, {auth}", listener.name)
 }
 
-fn upstream_line(config: &Config) -> String {
-    let upstream = &config.upstream;
-    let host = if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
+fn upstream_line(upstream: &Upstream) -> String {
+    let servers = match &upstream.servers {
+        Servers::Listed(servers) => list_or(servers.iter().map(server), "nobody"),
+        Servers::Service(name) => format!("the servers of {name}"),
+    };
     let identify = match upstream.identify {
         Identify::Xclient => "told who the client is by XCLIENT",
         Identify::Xforward => "told by XFORWARD, for its log only",
@@ -197,9 +209,19 @@ fn upstream_line(config: &Config) -> String {
     let tls = match &upstream.tls {
         UpstreamTls::Off => "no TLS".to_owned(),
         UpstreamTls::Opportunistic => "TLS where offered, any certificate".to_owned(),
-        UpstreamTls::Verify { name, .. } => format!("TLS, verified as {name}"),
+        UpstreamTls::Verify { name: Some(name), .. } => format!("TLS, verified as {name}"),
+        UpstreamTls::Verify { name: None, .. } => "TLS, verified".to_owned(),
     };
-    format!("{host}:{}: {identify}; {tls}", upstream.port)
+    let name = match upstream.name.as_str() {
+        UPSTREAM_DEFAULT => String::new(),
+        name => format!("\"{name}\", "),
+    };
+    format!("{name}{servers}: {identify}; {tls}")
+}
+
+fn server(server: &Server) -> String {
+    let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
+    format!("{host}:{}", server.port)
 }
 
 #[cfg(test)]

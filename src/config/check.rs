@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::behind::{Identify, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamTls};
 use super::problem::{Problem, Span};
 use super::reader::Reader;
-use super::types::{Config, Identify, Listener, ListenerAuth, ListenerTls, UpstreamTls};
+use super::types::{Config, Listener, ListenerAuth, ListenerTls};
 
 /// The port where the world delivers mail.
 const PORT_SMTP: u16 = 25;
@@ -22,7 +23,10 @@ pub(super) fn all(config: &Config, reader: &Reader<'_>) {
     }
     addresses(config, reader);
     upstream_is_us(config, reader);
-    identify(config, reader);
+    for (place, upstream) in config.upstreams.iter().enumerate() {
+        identify(upstream, &format!("upstream.{place}"), reader);
+    }
+    routes(config, reader);
     nobody_may_send(config, reader);
     unused(config, reader);
     waits(config, reader);
@@ -175,23 +179,31 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// An upstream that is the gateway itself: every message would come back for ever.
 fn upstream_is_us(config: &Config, reader: &Reader<'_>) {
-    let upstream = &config.upstream;
-    let address: Option<IpAddr> = match upstream.host.as_str() {
+    for (group, upstream) in config.upstreams.iter().enumerate() {
+        let Servers::Listed(servers) = &upstream.servers else { continue };
+        for (item, server) in servers.iter().enumerate() {
+            server_is_us(config, server, &format!("upstream.{group}.address.{item}"), reader);
+        }
+    }
+}
+
+fn server_is_us(config: &Config, server: &Server, path: &str, reader: &Reader<'_>) {
+    let address: Option<IpAddr> = match server.host.as_str() {
         "localhost" => None,
         host => host.parse::<IpAddr>().ok().map(|address| address.to_canonical()),
     };
-    let local = upstream.host == "localhost" || address.is_some_and(|a| a.is_loopback() || a.is_unspecified());
+    let local = server.host == "localhost" || address.is_some_and(|a| a.is_loopback() || a.is_unspecified());
     for (place, listener) in config.listeners.iter().enumerate() {
         for (item, own) in listener.addresses.iter().enumerate() {
             let ip = own.ip().to_canonical();
             let same_host =
                 address == Some(ip) || (local && (ip.is_unspecified() || (ip.is_loopback() && address.is_none())));
-            if own.port() != upstream.port || !same_host {
+            if own.port() != server.port || !same_host {
                 continue;
             }
             reader.error(
                 Problem::at(
-                    reader.place("upstream.address"),
+                    reader.place(path),
                     format!(
                         "the upstream is the gateway's own listener \"{}\": every message would go in circles",
                         listener.name
@@ -204,22 +216,19 @@ fn upstream_is_us(config: &Config, reader: &Reader<'_>) {
             return;
         }
     }
-    let same_port = config.listeners.iter().flat_map(|one| &one.addresses).any(|own| own.port() == upstream.port);
-    if upstream.host == config.hostname && same_port {
+    let same_port = config.listeners.iter().flat_map(|one| &one.addresses).any(|own| own.port() == server.port);
+    if server.host == config.hostname && same_port {
         reader.warn(
-            Problem::at(
-                reader.place("upstream.address"),
-                "the upstream has the gateway's own name and a port of its listeners",
-            )
-            .label("leads back here, unless another host has this name")
-            .help("write the mail server's own address, such as \"127.0.0.1:10025\""),
+            Problem::at(reader.place(path), "the upstream has the gateway's own name and a port of its listeners")
+                .label("leads back here, unless another host has this name")
+                .help("write the mail server's own address, such as \"127.0.0.1:10025\""),
         );
     }
 }
 
-fn identify(config: &Config, reader: &Reader<'_>) {
-    let place = reader.place("upstream.identify");
-    let warning = match config.upstream.identify {
+fn identify(upstream: &Upstream, path: &str, reader: &Reader<'_>) {
+    let place = reader.place(&format!("{path}.identify"));
+    let warning = match upstream.identify {
         Identify::Xclient => None,
         Identify::Xforward => Some("the upstream logs the client's address, but judges by the gateway's"),
         Identify::Auto => Some("an upstream that does not offer XCLIENT judges every client by the gateway's address"),
@@ -231,11 +240,40 @@ fn identify(config: &Config, reader: &Reader<'_>) {
              or it relays for the world",
         ));
     }
-    if let UpstreamTls::Opportunistic = config.upstream.tls {
+    if let UpstreamTls::Opportunistic = upstream.tls {
         reader.warn(
-            Problem::at(reader.place("upstream.tls"), "any certificate will do, so nobody knows who the upstream is")
-                .label("keeps listeners away, not impostors")
-                .help("tls = \"verify\" checks it; on the same machine tls = \"none\" is as good"),
+            Problem::at(
+                reader.place(&format!("{path}.tls")),
+                "any certificate will do, so nobody knows who the upstream is",
+            )
+            .label("keeps listeners away, not impostors")
+            .help("tls = \"verify\" checks it; on the same machine tls = \"none\" is as good"),
+        );
+    }
+}
+
+/// Mail programs of people make nothing of a recipient that is put off to another transaction.
+fn routes(config: &Config, reader: &Reader<'_>) {
+    for (place, route) in config.routes.iter().enumerate().filter(|(_, route)| !route.recipients.is_empty()) {
+        let submission = config.listeners.iter().find(|listener| {
+            listener.auth == ListenerAuth::Required
+                && (route.listeners.is_empty() || route.listeners.contains(&listener.name))
+        });
+        let Some(listener) = submission else { continue };
+        reader.error(
+            Problem::at(
+                reader.place(&format!("route.{place}.recipients")),
+                format!(
+                    "listener \"{}\" is where people hand in mail, and a route by recipient cannot be for it",
+                    listener.name
+                ),
+            )
+            .label("depends on the recipient")
+            .help(
+                "a message goes to one upstream; recipients of another hear 452 and have to be sent again in a \
+                 message of their own, which mail servers do and mail programs do not",
+            )
+            .help("name the listeners that the route is for, without this one: listeners = [\"…\"]"),
         );
     }
 }
@@ -282,6 +320,13 @@ fn unused(config: &Config, reader: &Reader<'_>) {
                 format!("the filter \"{}\" never gets as long as this", filter.name),
                 "all filters of a message together have engine.message-deadline",
             );
+        }
+    }
+    for (place, upstream) in config.upstreams.iter().enumerate() {
+        let name = &upstream.name;
+        if name != UPSTREAM_DEFAULT && config.routes.iter().all(|route| route.upstream != *name) {
+            let title = format!("no mail goes to the upstream \"{name}\"");
+            warn(&format!("upstream.{place}.name"), title, "add a [[route]] that leads to it");
         }
     }
     for table in &config.tables {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::behind::Pool;
 use super::types::{
     BareLineEnds, Engine, FilterBounds, Grants, KvGrant, Limits, Log, LogFormat, Rate, Rates, Shutdown, Spool, Timeouts,
 };
@@ -65,6 +66,12 @@ impl Default for Timeouts {
             upstream_write: 3 * MINUTE,
             upstream_final: 10 * MINUTE,
         }
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Pool { connections: None, idle_connections: 4, idle_time: 5 * SECOND, transactions_per_connection: 100 }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here opens a file, not even the configuration itself, or asks the system anything: whether a certificate,
 //! a filter or a table is there is for whoever uses it, and for `wasmilter check`.
 
+mod behind;
 mod check;
 mod defaults;
 mod json;
@@ -21,6 +22,7 @@ mod types;
 mod units;
 mod value;
 
+pub use behind::*;
 pub use parse::{parse, parse_with_warnings};
 pub use problem::{ConfigErrors, Warning};
 pub use types::*;

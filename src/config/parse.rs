@@ -2,8 +2,9 @@
 
 use toml::de::DeTable;
 
+use super::behind::{Route, Upstream};
 use super::problem::{ConfigErrors, Problem, Warning};
-use super::read::{bounds, filter, listener, relay, service, table, upstream};
+use super::read::{bounds, filter, listener, relay, route, service, table, upstream};
 use super::reader::{Environment, Reader};
 use super::section::Section;
 use super::types::{Config, Filter, Limits, Listener, Table};
@@ -68,7 +69,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let hostname = hostname(top);
     let tls_section = top.section("tls", &schema::TLS);
     let tls = listener::tls(&tls_section);
-    let upstream = upstream::read(top);
+    let upstreams = upstream::read_all(top);
     let relay = relay::read(&top.section("relay", &schema::RELAY));
     let auth_section = top.section("auth", &schema::AUTH);
     let auth = relay::auth(&auth_section);
@@ -77,6 +78,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let (tables, table_names) = tables(top);
     let (filters, filter_names) = filters(top, &table_names);
     let listeners = listeners(top, tls_section.present(), &filter_names);
+    let routes = routes(top, upstreams.as_deref(), listeners.as_deref());
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
     let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
     let engine = service::engine(&top.section("engine", &schema::ENGINE));
@@ -90,7 +92,8 @@ fn config(top: &Section<'_>) -> Option<Config> {
         hostname: hostname?,
         listeners: listeners?,
         tls,
-        upstream: upstream?,
+        upstreams: upstreams?,
+        routes,
         relay,
         auth,
         limits,
@@ -166,7 +169,17 @@ fn listeners(top: &Section<'_>, tls_given: bool, filters: &[String]) -> Option<V
     Some(listeners)
 }
 
-fn too_many(top: &Section<'_>, key: &str, count: usize) {
+fn routes(top: &Section<'_>, upstreams: Option<&[Upstream]>, listeners: Option<&[Listener]>) -> Vec<Route> {
+    let sections = top.sections("route", &schema::ROUTE);
+    too_many(top, "route", sections.len());
+    // Without them everything that is named would be unknown, and the fault is elsewhere.
+    let (Some(upstreams), Some(listeners)) = (upstreams, listeners) else { return Vec::new() };
+    let upstreams: Vec<&str> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    let listeners: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+    sections.iter().filter_map(|section| route::read(section, &upstreams, &listeners)).collect()
+}
+
+pub(super) fn too_many(top: &Section<'_>, key: &str, count: usize) {
     if count > SECTIONS_MAX {
         top.reader.error(Problem::at(0..0, format!("there are {count} of [[{key}]]; at most {SECTIONS_MAX} can be")));
     }

@@ -14,8 +14,8 @@ pub(super) struct Shape {
 pub(super) const TOP: Shape = Shape {
     title: "",
     keys: &[
-        "hostname", "listener", "tls", "upstream", "relay", "auth", "limits", "network", "rates", "timeouts", "filter",
-        "table", "engine", "spool", "resolver", "log", "admin", "shutdown",
+        "hostname", "listener", "tls", "upstream", "route", "relay", "auth", "limits", "network", "rates", "timeouts",
+        "filter", "table", "engine", "spool", "resolver", "log", "admin", "shutdown",
     ],
 };
 
@@ -24,8 +24,29 @@ pub(super) const LISTENER: Shape =
 
 pub(super) const TLS: Shape = Shape { title: "[tls]", keys: &["certificate", "key", "min-version"] };
 
-pub(super) const UPSTREAM: Shape =
-    Shape { title: "[upstream]", keys: &["address", "identify", "tls", "tls-name", "tls-ca", "extensions-ttl"] };
+pub(super) const UPSTREAM: Shape = Shape {
+    title: "[upstream]",
+    keys: &[
+        "name",
+        "address",
+        "connect",
+        "identify",
+        "tls",
+        "tls-name",
+        "tls-ca",
+        "extensions-ttl",
+        "connections",
+        "idle-connections",
+        "idle-time",
+        "transactions-per-connection",
+    ],
+};
+
+/// One server in a list of addresses.
+pub(super) const SERVER: Shape = Shape { title: "[upstream.address]", keys: &["address", "priority", "weight"] };
+
+pub(super) const ROUTE: Shape =
+    Shape { title: "[[route]]", keys: &["listeners", "identities", "senders", "recipients", "upstream"] };
 
 pub(super) const RELAY: Shape = Shape { title: "[relay]", keys: &["domains", "trusted-networks"] };
 
@@ -137,6 +158,8 @@ pub(super) const ALL: &[&Shape] = &[
     &LISTENER,
     &TLS,
     &UPSTREAM,
+    &SERVER,
+    &ROUTE,
     &RELAY,
     &AUTH,
     &LIMITS,

@@ -161,6 +161,19 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// One `[key]`, or several `[[key]]`: the path of the first is `key.0` either way.
+    pub(super) fn one_or_more(&self, key: &'static str, shape: &'static Shape) -> Vec<Section<'a>> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let one = match value.node.get_ref() {
+            DeValue::Array(items) if items.iter().all(|item| item.get_ref().is_table()) => {
+                return self.sections(key, shape);
+            }
+            _ => Value { reader: self.reader, node: value.node, path: format!("{}.0", value.path) },
+        };
+        self.reader.mark(&one.path, value.head());
+        Section::of(&one, shape).map_err(|problem| self.reader.error(problem)).ok().into_iter().collect()
+    }
+
     /// All `[key.NAME]` sections with their names.
     pub(super) fn named_sections(
         &self,

@@ -30,7 +30,11 @@ fn a_small_file_has_every_default() {
     assert_eq!(config.relay.domains, ["example.org"]);
     assert_eq!(config.relay.subdomains_of, ["example.org"]);
     assert_eq!(config.listeners[0].tls, ListenerTls::Off);
-    assert_eq!((config.upstream.host.as_str(), config.upstream.port), ("127.0.0.1", 10025));
+    let upstream = &config.upstreams[0];
+    let server = Server { host: "127.0.0.1".to_owned(), port: 10025, priority: 0, weight: 1 };
+    assert_eq!(upstream.servers, Servers::Listed(vec![server]));
+    assert_eq!((upstream.name.as_str(), upstream.connect), (UPSTREAM_DEFAULT, Connect::Eager));
+    assert_eq!(upstream.pool, Pool::default());
     assert_eq!(config.admin, None);
 }
 
@@ -90,6 +94,7 @@ fn the_examples_of_the_reference_are_right() {
         // What the example replaces: the same key somewhere above it, and for a table's file its entries.
         let replaced: &[&str] = match key {
             "file" => &["entries = { \"198"],
+            "address" => &["address = \"127.0.0.1:10025\""],
             "tls-name" | "tls-ca" => &["#tls = \"none\""],
             _ => &[],
         };
@@ -127,8 +132,12 @@ fn keys_shown() -> std::collections::BTreeSet<(String, String)> {
         let setting = commented(line, "#").or_else(|| commented(line, "# Example: ")).or_else(|| commented(line, ""));
         let Some((key, value)) = setting.and_then(|setting| setting.split_once(" = ")) else { continue };
         shown.insert((section.clone(), key.to_owned()));
-        let inline = if key == "kv" { "[filter.grants.kv]" } else { "[network.limits]" };
-        for part in value.trim_matches(['{', '}', ' ']).split(", ") {
+        let inline = match key {
+            "kv" => "[filter.grants.kv]",
+            "address" => "[upstream.address]",
+            _ => "[network.limits]",
+        };
+        for part in value.trim_matches(['[', '{', '}', ']', ' ']).split(", ") {
             shown.insert((inline.to_owned(), part.split(" = ").next().unwrap().to_owned()));
         }
     }
@@ -151,6 +160,7 @@ fn the_reference_has_every_key_and_its_reader() {
     }
     // The other way round: what the schema lists is also read.
     let text = with_comments_taken_away("#").replace("\nkv = false\n", "\nkv = { quota = \"16 MiB\" }\n");
+    let text = text.replace("address = \"127.0.0.1:10025\"", "address = [{ address = \"127.0.0.1:10025\" }]");
     let asked = parse::keys_asked_for(&text);
     for shape in schema::ALL {
         for key in shape.keys {

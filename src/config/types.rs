@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::behind::{Route, Upstream};
+
 /// A whole configuration, checked: what `serve` runs on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -18,7 +20,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Certificate and key, when any listener offers TLS.
     pub tls: Option<TlsFiles>,
-    pub upstream: Upstream,
+    /// One of them is [`UPSTREAM_DEFAULT`]; never empty.
+    pub upstreams: Vec<Upstream>,
+    /// In their order: the first that matches decides.
+    pub routes: Vec<Route>,
     pub relay: Relay,
     pub auth: Option<Auth>,
     /// Bounds of one session, for everybody whom no `networks` entry names.
@@ -83,43 +88,6 @@ pub struct TlsFiles {
 pub enum TlsVersion {
     Tls12,
     Tls13,
-}
-
-/// The mail server behind us.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Upstream {
-    /// `host:port`; the host is resolved anew for each connection unless it is an address.
-    pub host: String,
-    pub port: u16,
-    pub identify: Identify,
-    pub tls: UpstreamTls,
-    /// How long an EHLO answer of the upstream may be reused; zero asks at each client's EHLO.
-    pub extensions_ttl: Duration,
-}
-
-/// How the upstream learns who the client is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identify {
-    /// Postfix's XCLIENT, or 451.
-    Xclient,
-    /// Postfix's XFORWARD (logging only; the upstream judges by the gateway's address), or 451.
-    Xforward,
-    /// XCLIENT where offered, else XFORWARD where offered, else nothing.
-    Auto,
-    /// The upstream sees the gateway as its client.
-    None,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UpstreamTls {
-    Off,
-    /// STARTTLS where offered, any certificate.
-    Opportunistic,
-    /// STARTTLS with a certificate that verifies for `name`.
-    Verify {
-        name: String,
-        ca_file: Option<PathBuf>,
-    },
 }
 
 /// Who may have mail taken to where. Closed by default.

@@ -17,10 +17,11 @@ use crate::report::event;
 use crate::session::{Ask, BodyOutcome, BodyPlan, Charge, Ended, Identity, Input, Rules, Session, Step, received};
 use crate::smtp::sasl::Secret;
 use crate::smtp::{Reply, replies};
+use crate::upstream::Telling;
 
 use super::client::{ClientIo, Expect, Heard};
 use super::gateway::{Gateway, Generation};
-use super::leg::{Leg, Telling};
+use super::leg::Leg;
 use super::record::Record;
 use super::transfer::{Parts, Transfer};
 
@@ -64,7 +65,7 @@ impl Connection {
         let (limits, rates) = generation.limits_for(facts.peer.ip());
         let chain = SessionChain::new(Arc::clone(&generation.chain), &facts.listener);
         let io = ClientIo::new(stream, config.timeouts.write);
-        let leg = Leg::new(Arc::clone(&generation.upstream), gateway.metrics.clone());
+        let leg = Leg::new(generation.upstreams.default_one().clone(), gateway.metrics.clone());
         let record = Record::new(&gateway.metrics, &facts.listener);
         let overdue = Instant::now() + config.timeouts.session;
         let session = Session::new(rules, limits, Arc::new(facts));

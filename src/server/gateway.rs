@@ -15,7 +15,7 @@ use crate::net::tls::{Acceptor, Identity, NextHandshakes, TlsError};
 use crate::policy;
 use crate::report::Metrics;
 use crate::state::limits::Limits;
-use crate::upstream::Upstream;
+use crate::upstream::{SetupError, Upstream, Upstreams};
 
 use super::buffers::BodyBuffers;
 use super::shutdown::Shutdown;
@@ -31,6 +31,8 @@ pub enum BuildError {
     Chain(#[from] ChainError),
     #[error("the DNS resolver cannot be set up: {0}")]
     Resolver(#[from] ResolverError),
+    #[error(transparent)]
+    Upstream(#[from] SetupError),
 }
 
 /// What the program around a gateway may bring in place of what the system has.
@@ -51,7 +53,7 @@ impl Default for Environment {
 pub struct Generation {
     pub(super) config: Arc<Config>,
     pub(super) chain: Arc<Chain>,
-    pub(super) upstream: Arc<Upstream>,
+    pub(super) upstreams: Upstreams,
     pub(super) resolver: Resolver,
     /// Shared with the generations before: tickets handed out stay good, one bound holds for all hashing, and an
     /// account that was closed is closed for open sessions, too.
@@ -90,12 +92,11 @@ impl Generation {
         let accounts = config.auth.as_ref().map(|settings| accounts(settings, known, &mut renewal)).transpose()?;
         let chain = Chain::reload(before.map(|old| &*old.chain), &config)?;
         let resolver = Resolver::new(&config.resolver)?;
-        let dialer = Arc::clone(&environment.dialer);
-        let upstream = Upstream::new(&config.upstream, &config.hostname, &config.timeouts, resolver.clone(), dialer)?;
+        let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
         Ok(Generation {
             limits: Arc::new(config.limits.clone()),
             chain: Arc::new(chain),
-            upstream: Arc::new(upstream),
+            upstreams,
             resolver,
             tls,
             accounts,
@@ -195,10 +196,10 @@ impl Gateway {
         self.limits.open_connections()
     }
 
-    /// When the upstream last answered as it should.
+    /// When an upstream last answered as it should.
     #[must_use]
     pub fn upstream_last_ok(&self) -> Option<SystemTime> {
-        let ago = self.generation.load().upstream.last_seen()?;
+        let ago = self.generation.load().upstreams.all().filter_map(Upstream::last_seen).min()?;
         SystemTime::now().checked_sub(ago)
     }
 

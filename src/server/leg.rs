@@ -11,14 +11,14 @@ use crate::report::Metrics;
 use crate::session::{Errand, Unreached};
 use crate::smtp::ehlo::Offer;
 use crate::smtp::{Reply, replies};
-use crate::upstream::{Connection, Upstream, UpstreamError, Wait};
+use crate::upstream::{Connection, Telling, Upstream, UpstreamError, Wait};
 
 /// Lines that leave in one write; a longer group goes in several.
 const GROUP_BYTES_MAX: usize = 16 * 1_024;
 
 #[derive(Debug)]
 pub(super) struct Leg {
-    upstream: Arc<Upstream>,
+    upstream: Upstream,
     connection: Option<Box<Connection>>,
     group: Lines,
     metrics: Metrics,
@@ -44,15 +44,8 @@ struct Account {
     last: Option<Box<Reply>>,
 }
 
-/// Whether the upstream is to learn who the client is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Telling {
-    Now,
-    Postpone,
-}
-
 impl Leg {
-    pub(super) fn new(upstream: Arc<Upstream>, metrics: Metrics) -> Leg {
+    pub(super) fn new(upstream: Upstream, metrics: Metrics) -> Leg {
         Leg { upstream, connection: None, group: Lines::default(), metrics, account: Account::default() }
     }
 
@@ -98,10 +91,7 @@ impl Leg {
             self.connection = Some(connection);
             return Ok(offer);
         }
-        let mut connection = Box::new(self.upstream.open().await?);
-        if telling == Telling::Now {
-            connection.identify(who).await?;
-        }
+        let connection = Box::new(self.upstream.acquire(who, telling).await?);
         let offer = connection.offer();
         self.connection = Some(connection);
         Ok(offer)
@@ -238,7 +228,7 @@ impl Leg {
     /// The session is over.
     pub(super) async fn quit(&mut self) {
         if let Some(connection) = self.connection.take() {
-            connection.quit().await;
+            connection.release().await;
         }
     }
 }

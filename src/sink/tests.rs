@@ -167,7 +167,7 @@ async fn a_maildir_holds_whole_messages_only() {
 
 #[tokio::test]
 async fn the_upstream_leg_and_the_sink_understand_each_other() {
-    use crate::config::{self, Identify, UpstreamTls};
+    use crate::config;
     use crate::mail::{AuthFacts, Hello, PeerName, SessionFacts};
     use crate::net::dial::Tcp;
     use crate::net::dns::Resolver;
@@ -190,13 +190,7 @@ async fn the_upstream_leg_and_the_sink_understand_each_other() {
         upstream_final: long,
         resolve: long,
     };
-    let settings = config::Upstream {
-        host: sink.local_addr().ip().to_string(),
-        port: sink.local_addr().port(),
-        identify: Identify::Xclient,
-        tls: UpstreamTls::Off,
-        extensions_ttl: Duration::ZERO,
-    };
+    let settings = config::Upstream::at(&sink.local_addr().ip().to_string(), sink.local_addr().port());
     let resolver = Resolver::with_hosts(
         &config::Resolver { servers: vec![sink.local_addr()], ..Default::default() },
         Hosts::default(),

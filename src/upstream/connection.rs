@@ -80,6 +80,24 @@ impl Connection {
         self.offer.clone()
     }
 
+    /// It came out of the pool and has answered nothing for this client yet: when it turns out dead now, it was dead
+    /// before, and nothing was said in it.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        false
+    }
+
+    /// Several commands may be sent at once.
+    #[must_use]
+    pub fn pipelines(&self) -> bool {
+        self.offer.pipelining
+    }
+
+    /// The client needs it no more: back to the pool where it can serve the next one, else QUIT.
+    pub async fn release(self) {
+        self.quit().await;
+    }
+
     /// The upstream leg is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
@@ -290,7 +308,7 @@ impl Connection {
     fn checked<T>(&mut self, result: Result<T, UpstreamError>) -> Result<T, UpstreamError> {
         result.map_err(|error| {
             self.due = Due::Broken;
-            error.announced(&self.shared.name)
+            error.announced(&self.shared.settings.name)
         })
     }
 

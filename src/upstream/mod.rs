@@ -1,4 +1,4 @@
-//! Floor 6: the SMTP client towards the mail server behind us.
+//! Floor 6: the SMTP client towards the mail servers behind us.
 //!
 //! One connection serves one client's session. It is told who the client is before it hears anything of the
 //! client's; its answers to MAIL, RCPT, DATA and the final dot are the client's answers; everything else it may
@@ -18,13 +18,14 @@ mod wait;
 mod wire;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub use connection::Connection;
 pub use error::UpstreamError;
 pub use judge::judge;
 pub use wait::Wait;
 
-use crate::config::{Timeouts, Upstream as Settings, UpstreamTls};
+use crate::config::{Config, Timeouts, UPSTREAM_DEFAULT, Upstream as Settings, UpstreamTls};
 use crate::mail::SessionFacts;
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
@@ -32,7 +33,61 @@ use crate::net::tls::{Connector, Expect, TlsError};
 use crate::smtp::Offer;
 use shared::Shared;
 
-/// The upstream as it is configured. Cheap to clone; replaced at reload.
+/// An upstream that cannot be made as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("upstream \"{upstream}\": {error}")]
+    Tls { upstream: String, error: TlsError },
+    #[error("there is no upstream \"{UPSTREAM_DEFAULT}\"")]
+    NoDefault,
+}
+
+/// All upstreams of one generation, by their names.
+#[derive(Debug, Clone)]
+pub struct Upstreams {
+    all: Arc<[Upstream]>,
+    default: Upstream,
+}
+
+impl Upstreams {
+    /// # Errors
+    /// When TLS is demanded and its name or CA file cannot be used.
+    pub fn new(config: &Config, resolver: &Resolver, dialer: &Arc<dyn Dial>) -> Result<Upstreams, SetupError> {
+        let make = |settings| {
+            Upstream::new(settings, &config.hostname, &config.timeouts, resolver.clone(), Arc::clone(dialer))
+        };
+        let all: Arc<[Upstream]> = config.upstreams.iter().map(make).collect::<Result<_, _>>()?;
+        let default = all.iter().find(|upstream| upstream.name() == UPSTREAM_DEFAULT).cloned();
+        Ok(Upstreams { default: default.ok_or(SetupError::NoDefault)?, all })
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Upstream> {
+        self.all.iter().find(|upstream| upstream.name() == name)
+    }
+
+    /// The one for whatever no route takes.
+    #[must_use]
+    pub fn default_one(&self) -> &Upstream {
+        &self.default
+    }
+
+    /// In the order of the configuration.
+    pub fn all(&self) -> impl Iterator<Item = &Upstream> {
+        self.all.iter()
+    }
+}
+
+/// Whether the upstream is to learn who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    Now,
+    /// A login is still to come, and an upstream that has been told cannot always be told again.
+    Postpone,
+}
+
+/// One upstream as it is configured. Cheap to clone; replaced at reload.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     shared: Arc<Shared>,
@@ -49,19 +104,20 @@ impl Upstream {
         timeouts: &Timeouts,
         resolver: Resolver,
         dialer: Arc<dyn Dial>,
-    ) -> Result<Self, TlsError> {
+    ) -> Result<Self, SetupError> {
+        let tls = |error| SetupError::Tls { upstream: settings.name.clone(), error };
         let connector = match &settings.tls {
             UpstreamTls::Off => None,
-            UpstreamTls::Opportunistic => Some(Connector::new(&Expect::Any { host: &settings.host })?),
+            UpstreamTls::Opportunistic => Some(Connector::new(&Expect::Any { host: hostname }).map_err(tls)?),
             UpstreamTls::Verify { name, ca_file } => {
-                Some(Connector::new(&Expect::Verified { name, ca_file: ca_file.as_deref() })?)
+                let name = name.as_deref().unwrap_or(hostname);
+                Some(Connector::new(&Expect::Verified { name, ca_file: ca_file.as_deref() }).map_err(tls)?)
             }
         };
         let shared = Shared {
             settings: settings.clone(),
             hostname: hostname.to_owned(),
             timeouts: timeouts.clone(),
-            name: format!("{}:{}", settings.host, settings.port),
             resolver,
             dialer,
             connector,
@@ -70,25 +126,56 @@ impl Upstream {
         Ok(Upstream { shared: Arc::new(shared) })
     }
 
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.settings.name
+    }
+
+    /// How it is configured.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// A connection for this client, from the pool or new: with `Telling::Now` one that knows who the client is,
+    /// else one that is good for its [`offer`](Connection::offer), and for everything else once
+    /// [`Connection::identify`] has been through.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn acquire(&self, who: &SessionFacts, telling: Telling) -> Result<Connection, UpstreamError> {
+        let mut connection = self.open().await?;
+        if telling == Telling::Now {
+            connection.identify(who).await?;
+        }
+        Ok(connection)
+    }
+
+    /// What it offers: the last answer if that is fresh enough, else it is asked, by nobody in particular.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub async fn learn_offer(&self) -> Result<Arc<Offer>, UpstreamError> {
+        if let Some(offer) = self.fresh_offer() {
+            return Ok(offer);
+        }
+        let connection = self.open().await?;
+        let offer = connection.offer();
+        connection.release().await;
+        Ok(offer)
+    }
+
     /// A new connection that knows who the client is.
     ///
     /// # Errors
     /// Why there is none.
     pub async fn connect(&self, who: &SessionFacts) -> Result<Connection, UpstreamError> {
-        let mut connection = self.open().await?;
-        connection.identify(who).await?;
-        Ok(connection)
+        self.acquire(who, Telling::Now).await
     }
 
-    /// A new connection that does not know yet who the client is: good for its [`offer`](Connection::offer), and for
-    /// everything else once [`Connection::identify`] has been through. A client that will log in is better
-    /// identified after that: most upstreams can be told only once a connection.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn open(&self) -> Result<Connection, UpstreamError> {
+    async fn open(&self) -> Result<Connection, UpstreamError> {
         // Boxed: rare, and larger than a session that waits for its client.
-        Box::pin(Shared::open(&self.shared)).await.map_err(|error| error.announced(&self.shared.name))
+        Box::pin(Shared::open(&self.shared)).await
     }
 
     /// The last answer to EHLO, however old: what an upstream that is away for now will most likely offer.
@@ -99,7 +186,7 @@ impl Upstream {
 
     /// How long ago it last answered EHLO as it should.
     #[must_use]
-    pub fn last_seen(&self) -> Option<std::time::Duration> {
+    pub fn last_seen(&self) -> Option<Duration> {
         self.shared.last_offer().map(|(when, _)| when.elapsed())
     }
 

@@ -14,7 +14,7 @@ use super::error::UpstreamError;
 use super::judge::judge;
 use super::wait::Wait;
 use super::wire::Wire;
-use crate::config::{Timeouts, Upstream as Settings, UpstreamTls};
+use crate::config::{Server, Servers, Timeouts, Upstream as Settings, UpstreamTls};
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
 use crate::net::stream::Stream;
@@ -30,8 +30,6 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) hostname: String,
     pub(super) timeouts: Timeouts,
-    /// `host:port`, for the log.
-    pub(super) name: String,
     pub(super) resolver: Resolver,
     pub(super) dialer: Arc<dyn Dial>,
     pub(super) connector: Option<Connector>,
@@ -55,15 +53,34 @@ enum Cipher {
 }
 
 impl Shared {
-    /// A new connection, greeted and with TLS as configured. Where TLS is only preferred and its handshake fails,
-    /// another connection is made and goes on in clear: an upstream with a broken certificate still gets its mail.
+    /// A new connection to the first server that gives one, greeted and with TLS as configured.
     pub(super) async fn open(shared: &Arc<Self>) -> Result<Connection, UpstreamError> {
-        let opened = match shared.greet(Cipher::AsConfigured).await {
+        let mut failure = UpstreamError::Timeout(Wait::Connect);
+        for server in shared.servers() {
+            match Self::open_at(shared, server).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failure = error.announced(&format!("{}:{}", server.host, server.port)),
+            }
+        }
+        Err(failure)
+    }
+
+    fn servers(&self) -> &[Server] {
+        match &self.settings.servers {
+            Servers::Listed(servers) => servers,
+            Servers::Service(_) => &[],
+        }
+    }
+
+    /// Where TLS is only preferred and its handshake fails,
+    /// another connection is made and goes on in clear: an upstream with a broken certificate still gets its mail.
+    async fn open_at(shared: &Arc<Self>, server: &Server) -> Result<Connection, UpstreamError> {
+        let opened = match shared.greet(server, Cipher::AsConfigured).await {
             Err(error @ (UpstreamError::Tls(_) | UpstreamError::Timeout(Wait::Handshake)))
                 if shared.settings.tls == UpstreamTls::Opportunistic =>
             {
-                tracing::warn!(upstream = %shared.name, %error, "going on in clear");
-                shared.greet(Cipher::Never).await
+                tracing::warn!(upstream = %shared.settings.name, server = %server.host, %error, "going on in clear");
+                shared.greet(server, Cipher::Never).await
             }
             opened => opened,
         };
@@ -72,8 +89,8 @@ impl Shared {
         Connection::new(shared.clone(), wire, offer)
     }
 
-    async fn greet(&self, cipher: Cipher) -> Result<(Wire, Offer), UpstreamError> {
-        let mut wire = Wire::new(self.dial().await?);
+    async fn greet(&self, server: &Server, cipher: Cipher) -> Result<(Wire, Offer), UpstreamError> {
+        let mut wire = Wire::new(self.dial(server).await?);
         self.hear(&mut wire, Wait::Greeting).await?;
         let offer = self.hello(&mut wire).await?;
         let Some(connector) = self.connector.as_ref().filter(|_| cipher == Cipher::AsConfigured) else {
@@ -94,7 +111,8 @@ impl Shared {
         }
         // What came in clear behind the 220 must not be read as if it had come encrypted.
         wire.expect_silence(Wait::StartTls)?;
-        timeout(Wait::Handshake.limit(&self.timeouts), wire.stream.start_tls_client(connector))
+        let connector = self.connector_for(connector, server)?;
+        timeout(Wait::Handshake.limit(&self.timeouts), wire.stream.start_tls_client(&connector))
             .await
             .map_err(|_| UpstreamError::Timeout(Wait::Handshake))?
             .map_err(|error| UpstreamError::Tls(error.to_string()))?;
@@ -103,10 +121,18 @@ impl Shared {
         Ok((wire, offer))
     }
 
+    /// The name in the certificate is the configured one, else the server's own.
+    fn connector_for(&self, connector: &Connector, server: &Server) -> Result<Connector, UpstreamError> {
+        match &self.settings.tls {
+            UpstreamTls::Verify { name: Some(_), .. } => Ok(connector.clone()),
+            _ => connector.named(&server.host).map_err(|error| UpstreamError::Tls(error.to_string())),
+        }
+    }
+
     /// All addresses in turn; each gets its share of what is left of the wait.
-    async fn dial(&self) -> Result<Stream, UpstreamError> {
+    async fn dial(&self, server: &Server) -> Result<Stream, UpstreamError> {
         let until = Instant::now() + Wait::Connect.limit(&self.timeouts);
-        let addresses = timeout_at(until, self.resolver.addresses(&self.settings.host))
+        let addresses = timeout_at(until, self.resolver.addresses(&server.host))
             .await
             .map_err(|_| UpstreamError::Timeout(Wait::Connect))??;
         let mut failure = UpstreamError::Timeout(Wait::Connect);
@@ -114,7 +140,7 @@ impl Shared {
         for address in addresses {
             let share: Duration = until.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
-            let address = SocketAddr::new(address, self.settings.port);
+            let address = SocketAddr::new(address, server.port);
             match timeout(share, self.dialer.dial(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failure = UpstreamError::Connect(error),

@@ -90,11 +90,10 @@ impl Scripted {
 
     pub(super) fn upstream_with(&self, identify: Identify, tls: UpstreamTls, timeouts: Timeouts) -> Upstream {
         let settings = types::Upstream {
-            host: self.address.ip().to_string(),
-            port: self.address.port(),
             identify,
             tls,
             extensions_ttl: self.extensions_ttl,
+            ..types::Upstream::at(&self.address.ip().to_string(), self.address.port())
         };
         let resolver = Resolver::with_hosts(
             &types::Resolver { servers: vec![self.address], ..Default::default() },

@@ -161,7 +161,7 @@ async fn a_client_that_said_helo_is_offered_nothing() {
 #[tokio::test]
 async fn nothing_of_the_client_is_said_before_its_name() {
     let scripted = Scripted::new(XCLIENT).await;
-    let mut connection = scripted.upstream(Identify::Xclient).open().await.unwrap();
+    let mut connection = scripted.upstream(Identify::Xclient).acquire(&client(), Telling::Postpone).await.unwrap();
     let error = connection.command(b"MAIL FROM:<>\r\n", Wait::Mail).await.unwrap_err();
     assert!(matches!(error, UpstreamError::NotIdentified(_)));
     drop(connection);
@@ -205,7 +205,7 @@ async fn an_offer_stays_fresh_for_its_time() {
     scripted.extensions_ttl = Duration::from_secs(60);
     let upstream = scripted.upstream(Identify::None);
     assert_eq!(upstream.fresh_offer(), None);
-    upstream.open().await.unwrap().abort();
+    upstream.acquire(&client(), Telling::Postpone).await.unwrap().abort();
     tokio::time::pause();
     assert!(upstream.fresh_offer().unwrap().eight_bit_mime);
     tokio::time::advance(Duration::from_secs(61)).await;

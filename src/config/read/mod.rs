@@ -5,6 +5,7 @@ pub(super) mod bounds;
 pub(super) mod filter;
 pub(super) mod listener;
 pub(super) mod relay;
+pub(super) mod route;
 pub(super) mod service;
 pub(super) mod table;
 pub(super) mod upstream;

@@ -1,13 +1,16 @@
-//! `[upstream]`: the mail server behind the gateway.
+//! `[upstream]` and `[[upstream]]`: the mail servers behind the gateway.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use toml::de::DeValue;
+
+use crate::config::behind::{Connect, Identify, Pool, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamTls};
+use crate::config::parse::too_many;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
-use crate::config::types::{Identify, Upstream, UpstreamTls};
 use crate::config::value::Value;
-use crate::config::{names, schema};
+use crate::config::{check, names, schema};
 
 const IDENTIFY_CHOICES: &[(&str, Identify)] = &[
     ("xclient", Identify::Xclient),
@@ -15,6 +18,9 @@ const IDENTIFY_CHOICES: &[(&str, Identify)] = &[
     ("auto", Identify::Auto),
     ("none", Identify::None),
 ];
+
+const CONNECT_CHOICES: &[(&str, Connect)] =
+    &[("eager", Connect::Eager), ("lazy", Connect::Lazy), ("deferred", Connect::Deferred)];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -29,50 +35,142 @@ const TLS_CHOICES: &[(&str, Mode)] =
 /// An EHLO answer older than this says little about today's upstream.
 const EXTENSIONS_TTL_MAX: Duration = Duration::from_secs(24 * 3_600);
 
-const ADDRESS_HELP: &str = "write a host and a port: \"127.0.0.1:10025\", \"mail.internal:25\", \"[2001:db8::25]:25\"";
+/// Servers of one upstream; more than this is a generated file gone wrong.
+const SERVERS_MAX: usize = 64;
+/// More connections than any mail server takes from one client.
+const CONNECTIONS_MAX: u32 = 100_000;
+/// Idle connections hold a process of the upstream each, for nothing.
+const IDLE_CONNECTIONS_MAX: u32 = 1_000;
+/// Longer than this, mail servers hang up by themselves (Postfix: smtpd_timeout, 300 s).
+const IDLE_TIME_MAX: Duration = Duration::from_secs(240);
+const TRANSACTIONS_MAX: u32 = 1_000_000;
 
-pub(in crate::config) fn read(top: &Section<'_>) -> Option<Upstream> {
-    let section = top.section("upstream", &schema::UPSTREAM);
+const ADDRESS_HELP: &str = "write a host and a port: \"127.0.0.1:10025\", \"mail.internal:25\", \"[2001:db8::25]:25\"";
+const SERVICE_HELP: &str = "write the name of the SRV records: \"srv:_smtp._tcp.example.org\"";
+const SERVICE_PREFIX: &str = "srv:";
+
+/// All upstreams; `None` only where an error was noted.
+pub(in crate::config) fn read_all(top: &Section<'_>) -> Option<Vec<Upstream>> {
+    let sections = top.one_or_more("upstream", &schema::UPSTREAM);
+    too_many(top, "upstream", sections.len());
     if top.lacks("upstream") {
-        section.reader.error(
+        top.reader.error(
             Problem::at(0..0, "there is no `[upstream]`: the gateway delivers nothing itself")
                 .help("add [upstream] with address = \"127.0.0.1:10025\", where your mail server listens"),
         );
     }
-    if !section.present() {
-        return None;
+    let read: Vec<Option<Upstream>> = sections.iter().map(read).collect();
+    let upstreams: Vec<Upstream> = read.into_iter().collect::<Option<_>>().filter(|all: &Vec<_>| !all.is_empty())?;
+    let paths = upstreams.iter().enumerate().map(|(place, one)| (one.name.as_str(), format!("upstream.{place}.name")));
+    check::unique("upstream", paths, top.reader);
+    if upstreams.iter().all(|upstream| upstream.name != UPSTREAM_DEFAULT) {
+        top.reader.error(
+            Problem::at(top.reader.place("upstream.0.name"), "no upstream is for the mail that no route takes")
+                .label("has a name of its own")
+                .help("leave the name of one upstream away, or call it \"default\""),
+        );
     }
-    let section = &section;
-    let address = section.required("address", "address = \"127.0.0.1:10025\"", |v| {
-        v.parsed("a host and a port", ADDRESS_HELP, names::host_and_port)
-    });
+    Some(upstreams)
+}
+
+fn read(section: &Section<'_>) -> Option<Upstream> {
+    let name =
+        section.get_or("name", UPSTREAM_DEFAULT.to_owned(), |v| v.parsed("a name", names::NAME_HELP, names::name));
+    let servers = section.required("address", "address = \"127.0.0.1:10025\"", servers).flatten();
+    let connect = section.get_or("connect", Connect::Eager, |v| v.one_of(CONNECT_CHOICES));
     let identify = section.get_or("identify", Identify::Xclient, |v| v.one_of(IDENTIFY_CHOICES));
     let extensions_ttl =
         section.get_or("extensions-ttl", Duration::ZERO, |v| v.duration(Duration::ZERO..=EXTENSIONS_TTL_MAX));
-    let host = address.as_ref().map(|(host, _)| host.as_str());
-    let tls = tls(section, host);
-    let (host, port) = address?;
-    Some(Upstream { host, port, identify, tls: tls?, extensions_ttl })
+    let tls = tls(section, servers.as_ref());
+    let pool = pool(section);
+    Some(Upstream { name, servers: servers?, connect, identify, tls: tls?, extensions_ttl, pool })
 }
 
-fn tls(section: &Section<'_>, host: Option<&str>) -> Option<UpstreamTls> {
+fn pool(section: &Section<'_>) -> Pool {
+    let default = Pool::default();
+    let connections =
+        section.get_or("connections", default.connections, |v| v.or_off(|v| v.number(1..=CONNECTIONS_MAX)));
+    let idle_connections =
+        section.get_or("idle-connections", default.idle_connections, |v| v.number(0..=IDLE_CONNECTIONS_MAX));
+    let idle_time =
+        section.get_or("idle-time", default.idle_time, |v| v.duration(Duration::from_millis(100)..=IDLE_TIME_MAX));
+    let transactions_per_connection =
+        section.get_or("transactions-per-connection", default.transactions_per_connection, |v| {
+            v.number(1..=TRANSACTIONS_MAX)
+        });
+    Pool { connections, idle_connections, idle_time, transactions_per_connection }
+}
+
+/// `None` where an error in the list was noted.
+fn servers(value: &Value<'_>) -> Result<Option<Servers>, Problem> {
+    if let DeValue::String(text) = value.node.get_ref()
+        && text.starts_with(SERVICE_PREFIX)
+    {
+        return value.parsed("an address", SERVICE_HELP, service).map(|name| Some(Servers::Service(name)));
+    }
+    let items = value.items();
+    if items.is_empty() || items.len() > SERVERS_MAX {
+        return Err(value.error("has no address in it, or too many").help(ADDRESS_HELP));
+    }
+    let servers: Vec<Server> = value.list(server).into_iter().flatten().collect();
+    Ok((!servers.is_empty()).then_some(Servers::Listed(servers)))
+}
+
+fn service(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix(SERVICE_PREFIX).unwrap_or(text);
+    let mut labels = name.splitn(3, '.');
+    let marked = |label: Option<&str>| label.is_some_and(|label| label.len() > 1 && label.starts_with('_'));
+    if !(marked(labels.next()) && marked(labels.next())) {
+        return Err("does not begin with a service and a protocol".to_owned());
+    }
+    let domain = names::domain(labels.next().unwrap_or_default(), false)?;
+    let start = name.len() - name.splitn(3, '.').nth(2).unwrap_or_default().len();
+    Ok(format!("{}{domain}", name.get(..start).unwrap_or_default().to_lowercase()))
+}
+
+fn server(item: &Value<'_>) -> Result<Option<Server>, Problem> {
+    let parsed = |value: &Value<'_>| value.parsed("a host and a port", ADDRESS_HELP, names::host_and_port);
+    if !item.node.get_ref().is_table() {
+        if let DeValue::String(text) = item.node.get_ref()
+            && text.starts_with(SERVICE_PREFIX)
+        {
+            return Err(item.error("stands for the whole list, not for one server").help(SERVICE_HELP));
+        }
+        let (host, port) = parsed(item)?;
+        return Ok(Some(Server { host, port, priority: 0, weight: 1 }));
+    }
+    let section = Section::of(item, &schema::SERVER)?;
+    let address = section.required("address", "address = \"127.0.0.1:10025\"", |v| parsed(v));
+    let any = 0..=u32::from(u16::MAX);
+    let priority = section.get_or("priority", 0, |v| v.number(any.clone()));
+    let weight = section.get_or("weight", 1, |v| v.number(1..=u32::from(u16::MAX)));
+    let small = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+    Ok(address.map(|(host, port)| Server { host, port, priority: small(priority), weight: small(weight) }))
+}
+
+fn tls(section: &Section<'_>, servers: Option<&Servers>) -> Option<UpstreamTls> {
     let mode = section.get_or("tls", Mode::Off, |v| v.one_of(TLS_CHOICES));
     let name = section.get("tls-name", server_name);
     let ca_file = section.get("tls-ca", Value::path);
     if mode == Mode::Verify {
-        let host = host?;
-        let is_address = host.parse::<IpAddr>().is_ok();
-        if name.is_none() && is_address {
+        let unnamed = match servers? {
+            Servers::Service(_) => Some("the hosts in SRV records are whatever the DNS says"),
+            Servers::Listed(servers) => servers
+                .iter()
+                .any(|server| server.host.parse::<IpAddr>().is_ok())
+                .then_some("`upstream.address` is an IP address"),
+        };
+        if let Some(why) = unnamed.filter(|_| name.is_none()) {
             section.reader.error(
                 Problem::at(
-                    section.reader.place("upstream.tls"),
+                    section.reader.place(&format!("{}.tls", section.path)),
                     "the upstream's certificate cannot be verified without a name",
                 )
-                .label("`upstream.address` is an IP address")
+                .label(why)
                 .help("add the name in the upstream's certificate: tls-name = \"mail.internal\""),
             );
         }
-        return Some(UpstreamTls::Verify { name: name.unwrap_or_else(|| host.to_owned()), ca_file });
+        return Some(UpstreamTls::Verify { name, ca_file });
     }
     for key in ["tls-name", "tls-ca"] {
         if let Some(value) = section.value(key) {

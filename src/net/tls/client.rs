@@ -57,6 +57,15 @@ impl Connector {
         Ok(Connector { config: Arc::new(config), name })
     }
 
+    /// The same for another name: certificate and SNI are to be this one's.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub fn named(&self, name: &str) -> Result<Connector, TlsError> {
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
+        Ok(Connector { config: Arc::clone(&self.config), name })
+    }
+
     /// The handshake; the caller bounds it in time.
     pub(in crate::net) async fn connect(&self, socket: Socket) -> Result<(Box<ClientTls>, TlsFacts), HandshakeError> {
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.config));

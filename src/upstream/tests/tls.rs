@@ -14,7 +14,7 @@ async fn mail_through(upstream: &Upstream) -> Result<bool, UpstreamError> {
 
 fn verified(name: &str, scripted: &Scripted) -> UpstreamTls {
     let ca_file = scripted.certificate.as_ref().map(|file| file.path().to_owned());
-    UpstreamTls::Verify { name: name.to_owned(), ca_file }
+    UpstreamTls::Verify { name: Some(name.to_owned()), ca_file }
 }
 
 #[tokio::test]

@@ -1,0 +1,136 @@
+//! What stands behind the gateway, once it has been read: mail servers, in groups, and who is taken to which.
+//!
+//! Immutable data, as in `types`; nothing here is parsed, resolved or connected to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The upstream for whatever no route takes elsewhere.
+pub const UPSTREAM_DEFAULT: &str = "default";
+
+/// Mail servers of which one is as good as the other, and how they are spoken to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    pub name: String,
+    pub servers: Servers,
+    pub connect: Connect,
+    pub identify: Identify,
+    pub tls: UpstreamTls,
+    /// How long an EHLO answer of the upstream may be reused; zero asks at each client's EHLO.
+    pub extensions_ttl: Duration,
+    pub pool: Pool,
+}
+
+impl Upstream {
+    /// One server, and everything else as it is when a file says nothing.
+    #[must_use]
+    pub fn at(host: &str, port: u16) -> Upstream {
+        let server = Server { host: host.to_owned(), port, priority: 0, weight: 1 };
+        Upstream {
+            name: UPSTREAM_DEFAULT.to_owned(),
+            servers: Servers::Listed(vec![server]),
+            connect: Connect::Eager,
+            identify: Identify::Xclient,
+            tls: UpstreamTls::Off,
+            extensions_ttl: Duration::ZERO,
+            pool: Pool::default(),
+        }
+    }
+}
+
+/// Where they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Servers {
+    /// In the order of the file; never empty.
+    Listed(Vec<Server>),
+    /// The name of SRV records (RFC 2782), asked for anew at each connection: `_smtp._tcp.example.org`.
+    Service(String),
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Resolved anew for each connection, unless it is an address.
+    pub host: String,
+    pub port: u16,
+    /// Lower is tried first; the others are for when none of those works.
+    pub priority: u16,
+    /// Its share of the connections among those of its priority.
+    pub weight: u16,
+}
+
+/// When an upstream hears of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connect {
+    /// At its EHLO.
+    Eager,
+    /// When a recipient has passed policy and filters.
+    Lazy,
+    /// Recipients are checked quickly; the message is taken first, and the upstream held only for its replay.
+    Deferred,
+}
+
+/// Connections that go from one client to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// At once, idle ones included; `None`: as many as there are sessions.
+    pub connections: Option<u32>,
+    pub idle_connections: u32,
+    /// An idle connection is closed then.
+    pub idle_time: Duration,
+    /// A connection that has carried so many is closed.
+    pub transactions_per_connection: u32,
+}
+
+/// How the upstream learns who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identify {
+    /// Postfix's XCLIENT, or 451.
+    Xclient,
+    /// Postfix's XFORWARD (logging only; the upstream judges by the gateway's address), or 451.
+    Xforward,
+    /// XCLIENT where offered, else XFORWARD where offered, else nothing.
+    Auto,
+    /// The upstream sees the gateway as its client.
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamTls {
+    Off,
+    /// STARTTLS where offered, any certificate.
+    Opportunistic,
+    /// STARTTLS with a certificate that verifies.
+    Verify {
+        /// For this name; `None`: for the host that was connected to.
+        name: Option<String>,
+        ca_file: Option<PathBuf>,
+    },
+}
+
+/// Which upstream takes a message. Every list that is not empty must have something that matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub listeners: Vec<String>,
+    /// Names as they are after a login.
+    pub identities: Vec<String>,
+    pub senders: Vec<AddressPattern>,
+    pub recipients: Vec<AddressPattern>,
+    /// The name of one of `Config::upstreams`.
+    pub upstream: String,
+}
+
+/// Addresses that a route is for. Lower case; domains without their final dot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddressPattern {
+    /// `<>`, of bounces.
+    Null,
+    Address {
+        local: String,
+        domain: String,
+    },
+    /// This domain, and none below it.
+    Domain(String),
+    /// Every domain below this one.
+    Below(String),
+}
