@@ -119,7 +119,8 @@ impl Session {
         ClientOffer {
             size: Some(smaller_size(self.limits.message_bytes, upstream.and_then(|offer| offer.size))),
             eight_bit_mime: theirs(|offer| offer.eight_bit_mime),
-            smtp_utf8: theirs(|offer| offer.smtp_utf8),
+            // RFC 6531 3.1: never the one without the other.
+            smtp_utf8: theirs(|offer| offer.smtp_utf8 && offer.eight_bit_mime),
             dsn: theirs(|offer| offer.dsn),
             start_tls: listener.tls == ListenerTls::StartTls && !encrypted,
             auth: self.auth_offered(),

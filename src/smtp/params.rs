@@ -130,7 +130,7 @@ pub struct MailParams {
     pub body: Option<BodyKind>,
     pub smtp_utf8: bool,
     pub ret: Option<Ret>,
-    /// Decoded.
+    /// Decoded: printable ASCII (RFC 3461 4.4).
     pub envid: Option<String>,
     pub submitter: Option<Submitter>,
 }
@@ -182,7 +182,7 @@ fn ret(value: Option<&str>) -> Option<Ret> {
 
 fn envid(value: Option<&str>) -> Option<String> {
     let value = value.filter(|value| value.len() <= ENVID_OCTETS_MAX)?;
-    printable(xtext::decode(value)?)
+    printable(xtext::decode(value)?).filter(|text| text.is_ascii())
 }
 
 fn submitter(value: Option<&str>) -> Option<Submitter> {
@@ -244,7 +244,7 @@ fn notify(value: Option<&str>) -> Option<Notify> {
     Some(Notify::On { success, failure, delay })
 }
 
-/// RFC 3461 4.2, and RFC 6533 section 3 for the type `utf-8`, which has an escape of its own (`\x{E9}`).
+/// RFC 3461 4.2 (printable ASCII below the escapes), and RFC 6533 section 3 for the type `utf-8`, which has an escape of its own (`\x{E9}`).
 fn orcpt(value: Option<&str>, offer: &ClientOffer) -> Option<String> {
     let value = value.filter(|value| value.len() <= ORCPT_OCTETS_MAX)?;
     let (kind, address) = value.split_once(';')?;
@@ -252,7 +252,7 @@ fn orcpt(value: Option<&str>, offer: &ClientOffer) -> Option<String> {
     let address_ok = if kind.eq_ignore_ascii_case("utf-8") {
         !address.is_empty() && (address.is_ascii() || offer.smtp_utf8)
     } else {
-        xtext::decode(address).is_some_and(|octets| !octets.is_empty())
+        xtext::decode(address).and_then(printable).is_some_and(|text| !text.is_empty() && text.is_ascii())
     };
     (kind_ok && address_ok).then(|| value.to_owned())
 }
