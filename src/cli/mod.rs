@@ -1,10 +1,11 @@
 //! Floor 10: the commands. What a person typed becomes a call; what went wrong becomes a sentence and an exit code
-//! (sysexits: 64 usage, 78 configuration, 1 anything else).
+//! (sysexits: 64 usage, 78 configuration, 1 anything else; `probe` has its own).
 
 pub mod check;
 pub mod demo;
 pub mod load;
 pub mod passwd;
+pub mod probe;
 pub mod serve;
 pub mod sink;
 
@@ -28,6 +29,8 @@ enum Command {
     Check(check::Check),
     /// Make, change or test an entry of a password file.
     Passwd(passwd::Passwd),
+    /// Ask a mail server what it offers to a gateway in front of it, and how it reads what it should not be sent.
+    Probe(probe::Probe),
     /// Run a small mail server that stores a Maildir: an upstream to try things with.
     Sink(sink::Sink),
     /// Show all of it at work on this machine, then let you try.
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Passwd(args) => passwd::run(&args),
+        Command::Probe(args) => probe::run(&args),
         Command::Sink(args) => sink::run(&args),
         Command::Demo(args) => demo::run(&args),
     };

@@ -24,6 +24,9 @@ pub struct Sink {
     /// Do not offer XCLIENT (it is only ever offered to loopback).
     #[arg(long)]
     no_xclient: bool,
+    /// Take XCLIENT again on a connection, for another client: then the gateway can reuse connections.
+    #[arg(long, conflicts_with = "no_xclient")]
+    xclient_again: bool,
     /// Do not offer XFORWARD (likewise).
     #[arg(long)]
     no_xforward: bool,
@@ -41,6 +44,7 @@ pub fn run(args: &Sink) -> anyhow::Result<ExitCode> {
         hostname: args.hostname.clone(),
         maildir: args.maildir.clone(),
         xclient: !args.no_xclient,
+        xclient_again: args.xclient_again,
         xforward: !args.no_xforward,
         message_bytes_max: args.message_bytes_max,
     };

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, In
 use tokio::net::TcpStream;
 
 use super::socket::{Duplex, Socket};
-use super::tls::{Acceptor, ClientTls, Connector, HandshakeError, ServerTls};
+use super::tls::{self, Acceptor, ClientTls, Connector, HandshakeError, ServerTls};
 use crate::mail::TlsFacts;
 
 /// The most one [`Stream::read_more`] takes in. One such buffer per thread, shared by all its connections.
@@ -170,6 +170,15 @@ impl Stream {
         let (tls, facts) = Box::pin(connector.connect(socket)).await?;
         *self = Stream::ClientTls(tls);
         Ok(facts)
+    }
+
+    /// What the server showed for itself, on a connection on which we are the client.
+    #[must_use]
+    pub fn server_certificate(&self) -> Option<tls::Certificate> {
+        match self {
+            Stream::ClientTls(tls) => tls::of_server(tls),
+            _ => None,
+        }
     }
 
     /// Says goodbye so that our last words arrive: ends our side (TLS close_notify, FIN), then reads and drops

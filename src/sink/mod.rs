@@ -41,6 +41,9 @@ pub struct Options {
     pub maildir: Option<PathBuf>,
     /// Offers XCLIENT to clients from loopback.
     pub xclient: bool,
+    /// Takes XCLIENT again, whatever address it was told: as a listener of Postfix with
+    /// `smtpd_authorized_xclient_hosts=0.0.0.0/0,[::]/0`. Otherwise the new address is asked whether it may.
+    pub xclient_again: bool,
     /// Offers XFORWARD to clients from loopback.
     pub xforward: bool,
     /// Offered as SIZE.
@@ -53,6 +56,7 @@ impl Default for Options {
             hostname: "sink.localhost".to_owned(),
             maildir: None,
             xclient: true,
+            xclient_again: false,
             xforward: true,
             message_bytes_max: 50 * 1_024 * 1_024,
         }

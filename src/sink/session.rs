@@ -253,7 +253,8 @@ impl Session {
 
     /// As Postfix judges it: by the client's address, which is the one that XCLIENT said, once it has.
     fn may_introduce(&self, on: bool) -> bool {
-        let address = self.told.address().unwrap_or(self.peer.ip().to_canonical());
+        let told = self.told.address().filter(|_| !self.options.xclient_again);
+        let address = told.unwrap_or(self.peer.ip().to_canonical());
         on && address.is_loopback()
     }
 

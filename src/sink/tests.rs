@@ -127,6 +127,17 @@ async fn xclient_is_taken_from_loopback_only_and_changes_who_it_is_taken_from() 
 }
 
 #[tokio::test]
+async fn xclient_is_taken_again_where_that_was_asked_for() {
+    let options = Options { xclient_again: true, ..Options::default() };
+    let sink = Sink::bind("127.0.0.1:0".parse().unwrap(), options).await.unwrap();
+    let mut client = Client::new(&sink).await;
+    for nth in 1..4 {
+        assert!(client.say("EHLO c.test").await.contains("XCLIENT"));
+        assert!(client.say(&format!("XCLIENT ADDR=192.0.2.{nth}")).await.starts_with("220"));
+    }
+}
+
+#[tokio::test]
 async fn a_maildir_holds_whole_messages_only() {
     let folder = tempfile::tempdir().unwrap();
     let options =

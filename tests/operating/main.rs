@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod gateway;
+mod probe;
 mod upstream;
 
 use std::net::TcpStream;

@@ -9,6 +9,7 @@ mod clients;
 mod gateway;
 mod log;
 mod mta;
+mod probe;
 
 use clients::{Mail, Told, Way};
 use gateway::{ACCOUNT, Gateway};

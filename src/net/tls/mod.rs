@@ -7,6 +7,7 @@ mod client;
 mod facts;
 mod self_signed;
 mod server;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod validity;
@@ -20,6 +21,8 @@ use rustls::crypto::CryptoProvider;
 pub use client::{Connector, Expect};
 pub use self_signed::{SelfSigned, self_signed};
 pub use server::{Acceptor, Identity, NextHandshakes};
+pub use shown::Certificate;
+pub(in crate::net) use shown::of_server;
 
 /// A connection on which we are the server.
 pub type ServerTls = tokio_rustls::server::TlsStream<super::socket::Socket>;

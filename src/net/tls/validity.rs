@@ -15,8 +15,8 @@ pub(super) struct Validity {
     pub(super) not_after: SystemTime,
 }
 
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
+pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
@@ -38,7 +38,7 @@ pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
 }
 
 /// The first element: its tag, its content, and what follows it.
-fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = input.split_first()?;
     let (&length, rest) = rest.split_first()?;
     let (length, rest) = if length < 0x80 {
@@ -55,7 +55,7 @@ fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-fn expect(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn expect(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (found, content, rest) = element(input)?;
     (found == tag).then_some((content, rest))
 }
