@@ -1,9 +1,11 @@
 //! The driver: one client's connection from accept to close. It does what the session asks for and decides
 //! nothing; the whole journey of a mail can be read in [`Connection::drive`].
 
+mod content;
+
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
@@ -14,7 +16,7 @@ use crate::config::{ListenerAuth, ListenerTls};
 use crate::mail::{AbortReason, SessionFacts, Stage, TlsFacts, Verdict};
 use crate::net::stream::Stream;
 use crate::report::event;
-use crate::session::{Ask, BodyOutcome, BodyPlan, Charge, Ended, Identity, Input, Rules, Session, Step, received};
+use crate::session::{Ask, Charge, Ended, Identity, Input, Rules, Session, Step};
 use crate::smtp::sasl::Secret;
 use crate::smtp::{Reply, replies};
 use crate::upstream::Telling;
@@ -23,7 +25,7 @@ use super::client::{ClientIo, Expect, Heard};
 use super::gateway::{Gateway, Generation};
 use super::leg::Leg;
 use super::record::Record;
-use super::transfer::{Parts, Transfer};
+use super::transfer::Message;
 
 /// After the last reply the client may take this long to close first, so that the reply is not lost in a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -38,6 +40,8 @@ pub(super) struct Connection {
     chain: SessionChain,
     leg: Leg,
     record: Record,
+    /// A message that comes in chunks, between two of them.
+    message: Option<Box<Message>>,
     /// The whole session's deadline.
     overdue: Instant,
     /// Whether rate limits count this client.
@@ -69,7 +73,8 @@ impl Connection {
         let record = Record::new(&gateway.metrics, &facts.listener);
         let overdue = Instant::now() + config.timeouts.session;
         let session = Session::new(rules, limits, Arc::new(facts));
-        Connection { gateway, generation, io, session, chain, leg, record, overdue, rates, names: Names::Unknown }
+        let names = Names::Unknown;
+        Connection { gateway, generation, io, session, chain, leg, record, message: None, overdue, rates, names }
     }
 
     /// The whole session. By reference: a future that takes the connection would hold it twice.
@@ -153,6 +158,12 @@ impl Connection {
                     let outcome = Box::pin(self.receive(plan)).await;
                     self.session.handle(Input::Received(outcome))
                 }
+                Step::ReceiveChunk(chunk, plan) => Box::pin(self.receive_chunk(chunk, plan)).await,
+                Step::Swallow(octets, then) => match Box::pin(self.swallow(octets)).await {
+                    Ok(()) => *then,
+                    Err(Some(step)) => step,
+                    Err(None) => return,
+                },
                 Step::Close(replies) => return Box::pin(self.close(&replies)).await,
             };
         }
@@ -193,9 +204,7 @@ impl Connection {
                 self.session.handle(Input::Silence)
             }
             Heard::Gone => {
-                if let Some(ended) = self.session.abandon(AbortReason::ClientGone) {
-                    Box::pin(self.tell(ended)).await;
-                }
+                self.gone().await;
                 return None;
             }
         })
@@ -250,6 +259,9 @@ impl Connection {
 
     /// The transaction ended without a message: the filters are told, the log gets its line.
     async fn tell(&mut self, ended: Ended) {
+        if let Some(message) = self.message.take() {
+            message.abandon(&mut self.leg);
+        }
         let Ended { reason, envelope } = ended;
         let context = Context { session: Arc::clone(self.session.facts()), envelope: Some(envelope) };
         self.chain.consult(Call::Abort(reason), &context).await;
@@ -378,40 +390,10 @@ impl Connection {
         }
     }
 
-    async fn receive(&mut self, plan: BodyPlan) -> BodyOutcome {
-        let context = self.context();
-        let Some(envelope) = self.session.envelope() else {
-            return BodyOutcome {
-                reply: replies::INTERNAL_ERROR,
-                close: true,
-                aborted: Some(AbortReason::UpstreamFailed),
-            };
-        };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let config = &self.generation.config;
-        let utf8 = self.session.smtp_utf8();
-        let received = received::field(self.session.facts(), envelope, &config.hostname, utf8, now);
-        let _held = self.gateway.shutdown.receiving();
-        let parts = Parts {
-            io: &mut self.io,
-            leg: &mut self.leg,
-            chain: &mut self.chain,
-            session: &self.session,
-            config,
-            record: &mut self.record,
-            buffers: &self.gateway.buffers,
-            context,
-            received,
-        };
-        let outcome = Transfer::new(parts, plan).run().await;
-        self.record.content_answered(&outcome.reply);
-        if outcome.aborted.is_none() {
-            self.chain.end_transaction();
-            if let Some(envelope) = self.session.envelope() {
-                self.record.transaction_ended(&self.session, envelope, &mut self.leg, None);
-            }
+    async fn gone(&mut self) {
+        if let Some(ended) = self.session.abandon(AbortReason::ClientGone) {
+            Box::pin(self.tell(ended)).await;
         }
-        outcome
     }
 
     /// Says the last words and gives the client a moment to hear them.

@@ -1,6 +1,7 @@
 //! The upstream side of one session: at most one connection, made when it is needed, dropped when in doubt.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,13 @@ struct Account {
     waited: Duration,
     /// Its last answer that matters: a refusal, or the one to the message.
     last: Option<Box<Reply>>,
+}
+
+/// Whether the message ends with these octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    More,
+    Last,
 }
 
 impl Leg {
@@ -167,16 +175,44 @@ impl Leg {
     /// Ends a DATA that has no recipient (RFC 2920 3.1). Whatever the upstream says, there is nobody to deliver to;
     /// one that does not end it is left.
     pub(super) async fn lone_dot(&mut self) {
-        if self.content(b".\r\n").await.is_ok() {
+        if self.content(&mut [IoSlice::new(b".\r\n")]).await.is_ok() {
             let _ = self.final_reply().await;
         }
     }
 
-    /// Content octets in wire form.
-    pub(super) async fn content(&mut self, octets: &[u8]) -> Result<(), Reply> {
+    /// Content octets in wire form, in one write.
+    pub(super) async fn content(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), Reply> {
         let Some(connection) = &mut self.connection else { return Err(replies::UPSTREAM_LOST) };
-        match connection.write(octets).await {
+        match connection.write_slices(slices).await {
             Ok(()) => Ok(()),
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    /// A chunk by BDAT.
+    pub(super) async fn chunk(&mut self, octets: &[u8], part: Part) -> Result<(), Reply> {
+        let Some(connection) = &mut self.connection else { return Err(crate::smtp::replies::UPSTREAM_LOST) };
+        let last = if part == Part::Last { " LAST" } else { "" };
+        let line = format!("BDAT {}{last}\r\n", octets.len());
+        match connection.send_chunk(&mut [IoSlice::new(line.as_bytes()), IoSlice::new(octets)]).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    /// The answer to a chunk; to the last one it is the answer to the message.
+    pub(super) async fn chunk_reply(&mut self, part: Part) -> Result<Reply, Reply> {
+        let Some(connection) = &mut self.connection else { return Err(crate::smtp::replies::UPSTREAM_LOST) };
+        let began = Instant::now();
+        let result = connection.reply(if part == Part::Last { Wait::Final } else { Wait::Chunk }).await;
+        self.account.waited += began.elapsed();
+        match result {
+            Ok(reply) => {
+                if part == Part::Last || reply.code >= 400 {
+                    self.account.last = Some(Box::new(reply.clone()));
+                }
+                Ok(reply)
+            }
             Err(error) => Err(self.lost(&error)),
         }
     }

@@ -90,7 +90,7 @@ impl Record {
     /// A command came in.
     pub(super) fn command(&mut self, line: &[u8]) {
         let verb = line.get(..4).unwrap_or_default();
-        let shown = [&b"MAIL"[..], b"RCPT", b"HELO", b"EHLO", b"DATA"];
+        let shown = [&b"MAIL"[..], b"RCPT", b"HELO", b"EHLO", b"DATA", b"BDAT"];
         let shown = shown.iter().any(|known| known.eq_ignore_ascii_case(verb));
         self.commands.push(if shown { line.get(..COMMAND_SHOWN_BYTES_MAX).unwrap_or(line) } else { &[] });
     }

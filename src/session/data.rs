@@ -19,6 +19,13 @@ impl Session {
         if let Some(lost) = &transaction.lost {
             return self.say(lost.clone());
         }
+        // RFC 3030 2 and 3: DATA and BDAT do not mix, and what is binary cannot end in a dot.
+        if transaction.chunked.is_some() {
+            return self.refuse(replies::CHUNKS_BEGUN);
+        }
+        if transaction.binary {
+            return self.refuse(replies::BINARY_NEEDS_BDAT);
+        }
         if transaction.envelope.recipients.is_empty() && self.group.recipients() == 0 {
             return self.refuse(if transaction.attempts == 0 {
                 replies::NEED_RCPT

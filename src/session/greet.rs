@@ -6,13 +6,13 @@ use crate::config::{ListenerAuth, ListenerTls};
 use crate::mail::{AbortReason, Hello, Stage, TlsFacts, Verdict};
 use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::sasl::Mechanism;
-use crate::smtp::{Reply, ehlo, replies};
+use crate::smtp::{Command, Reply, ehlo, replies};
 
 use super::group::{AfterReset, Awaited};
 use super::phase::{Pending, Phase};
 use super::received::RECEIVED_BYTES_MAX;
 use super::weigh::{Weighed, weigh};
-use super::{Ask, Session, Step, Unreached};
+use super::{Ask, Chunk, Session, Step, Unreached};
 
 impl Session {
     pub(super) fn begin(&mut self, tls: Option<TlsFacts>) -> Step {
@@ -56,7 +56,10 @@ impl Session {
         if line.trim_ascii().eq_ignore_ascii_case(b"QUIT") {
             return Step::Close(vec![replies::BYE]);
         }
-        self.refuse(replies::REFUSED_SESSION)
+        match Command::parse(line) {
+            Ok(Command::Bdat { octets, last }) => self.swallow(Chunk { octets, last }, replies::REFUSED_SESSION),
+            _ => self.refuse(replies::REFUSED_SESSION),
+        }
     }
 
     pub(super) fn check_helo(&mut self, name: &str, extended: bool) -> Step {
@@ -122,6 +125,9 @@ impl Session {
             // RFC 6531 3.1: never the one without the other.
             smtp_utf8: theirs(|offer| offer.smtp_utf8 && offer.eight_bit_mime),
             dsn: theirs(|offer| offer.dsn),
+            chunking: true,
+            // Not while it is away: few have it, and a client that has been promised it cannot do without.
+            binary_mime: upstream.is_some_and(|offer| offer.binary_mime && offer.chunking),
             start_tls: listener.tls == ListenerTls::StartTls && !encrypted,
             auth: self.auth_offered(),
         }

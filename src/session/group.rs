@@ -11,7 +11,7 @@ use crate::mail::AbortReason;
 use crate::smtp::{Reply, replies};
 
 use super::phase::{Pending, Phase, Rcpt};
-use super::{Session, Step};
+use super::{Chunk, Session, Step};
 
 /// Commands of one group; those behind them form the next one.
 const GROUP_COMMANDS_MAX: usize = 64;
@@ -24,6 +24,10 @@ pub(super) enum Awaited {
     /// Its answer to RCPT, and to those that filters added before it.
     Rcpt(Box<Rcpt>),
     Data,
+    /// The upstream's answer to the DATA that goes before the first chunk.
+    Bdat(Chunk),
+    /// RSET for a transaction whose chunk is refused: it is read and answered with this.
+    ChunkRefused(Chunk, Box<Reply>),
     /// RSET: whatever the upstream says, this comes next.
     Reset(AfterReset),
     /// Our own words, if there is a transaction by then.
@@ -74,6 +78,8 @@ impl Group {
             Some(Awaited::Rcpt(rcpt)) => rcpt.to_add.is_empty(),
             Some(Awaited::Mail | Awaited::Said(_) | Awaited::Refused(_) | Awaited::Unparsed(_)) => true,
             Some(Awaited::Data | Awaited::Reset(_) | Awaited::Part(..)) | None => false,
+            // The client's next octets are no command.
+            Some(Awaited::Bdat(_) | Awaited::ChunkRefused(..)) => false,
         }
     }
 }
@@ -106,6 +112,8 @@ impl Session {
             Awaited::Mail => self.settle_mail(answer),
             Awaited::Rcpt(rcpt) => self.settle_rcpt(rcpt, answer),
             Awaited::Data => self.settle_data(answer),
+            Awaited::Bdat(chunk) => self.settle_bdat(chunk, answer),
+            Awaited::ChunkRefused(chunk, reply) => self.swallow(chunk, *reply),
             Awaited::Reset(AfterReset::Ok) => self.settle_rset(),
             Awaited::Reset(AfterReset::Hello) => self.helo_after_reset(),
             Awaited::Said(_) | Awaited::Refused(_) | Awaited::Unparsed(_) | Awaited::Part(..) => {
@@ -201,7 +209,7 @@ impl Awaited {
         match self {
             Awaited::Mail => super::Errand::Mail,
             Awaited::Rcpt(_) => super::Errand::Rcpt,
-            Awaited::Data => super::Errand::Data,
+            Awaited::Data | Awaited::Bdat(_) => super::Errand::Data,
             _ => super::Errand::Rset,
         }
     }

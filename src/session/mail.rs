@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::ListenerAuth;
 use crate::mail::{AbortReason, Edit, Envelope, Sender, Stage, Verdict};
 use crate::smtp::ehlo::{ClientOffer, Offer};
-use crate::smtp::params::{MailParams, Params};
+use crate::smtp::params::{BodyKind, MailParams, Param, Params};
 use crate::smtp::sasl::Mechanism;
 use crate::smtp::{Reply, ReversePath, replies};
 
@@ -43,7 +43,8 @@ impl Session {
             Ok(checked) => checked,
             Err(reply) => return self.refuse(reply),
         };
-        let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8 };
+        let binary = checked.body == Some(BodyKind::BinaryMime);
+        let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8, binary };
         self.pending = Pending::MailGate(Box::new(mail));
         Step::Charge(Charge::Message)
     }
@@ -106,13 +107,15 @@ impl Session {
             return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
         };
         let id = format!("{}.{}", self.facts.id, self.transactions.saturating_add(1));
-        let Mail { sender, smtp_utf8 } = mail;
+        let Mail { sender, smtp_utf8, binary } = mail;
         self.phase = Phase::Addressed(Box::new(Transaction {
             hello,
             envelope: Arc::new(Envelope { id: Arc::from(id), sender, recipients: Vec::new() }),
             smtp_utf8,
+            binary,
             attempts: 0,
             added: Vec::new(),
+            chunked: None,
             upstream,
             lost: None,
         }));
@@ -153,13 +156,14 @@ pub(super) enum Passage {
     Lost,
 }
 
-pub(super) fn passage(upstream: &Offer, keyword: &str) -> Passage {
+pub(super) fn passage(upstream: &Offer, param: &Param) -> Passage {
     let offered = |has: bool, otherwise: Passage| if has { Passage::Forward } else { otherwise };
-    match keyword.to_ascii_uppercase().as_str() {
+    match param.keyword.to_ascii_uppercase().as_str() {
         // Without SIZE upstream the declaration has done its work here.
         "SIZE" => offered(upstream.size.is_some(), Passage::Ours),
         // RFC 4954 5: what a client asserts about the submitter is not for the upstream to trust.
         "AUTH" => Passage::Ours,
+        "BODY" if param.value_is("BINARYMIME") => offered(upstream.binary_mime && upstream.chunking, Passage::Lost),
         "BODY" => offered(upstream.eight_bit_mime, Passage::Lost),
         "SMTPUTF8" => offered(upstream.smtp_utf8, Passage::Lost),
         "RET" | "ENVID" | "NOTIFY" | "ORCPT" => offered(upstream.dsn, Passage::Lost),
@@ -177,7 +181,7 @@ pub(super) fn line(sender: &Sender, smtp_utf8: bool, upstream: &Offer) -> Result
     }
     let mut line = format!("MAIL FROM:<{}>", sender.path.as_str()).into_bytes();
     for param in sender.params.iter() {
-        match passage(upstream, &param.keyword) {
+        match passage(upstream, param) {
             Passage::Forward => line.extend_from_slice(format!(" {param}").as_bytes()),
             Passage::Ours => {}
             Passage::Lost => return Err(replies::UPSTREAM_CHANGED),

@@ -5,6 +5,7 @@
 //! `check` (may this be asked?), `weigh` (what did the filters say?), `settle` (what did the upstream say?).
 
 mod auth;
+mod bdat;
 mod data;
 mod greet;
 mod group;
@@ -25,13 +26,14 @@ use std::sync::Arc;
 use crate::config::{Config, Limits, Listener};
 use crate::mail::{AbortReason, Envelope, SessionFacts, TlsFacts};
 use crate::policy;
-use crate::smtp::command::Command;
+use crate::smtp::command::{Command, CommandError};
 use crate::smtp::ehlo::ClientOffer;
 use crate::smtp::{Reply, replies};
 
+pub use bdat::SWALLOWED_BYTES_MAX;
 use group::{Awaited, Group};
 use phase::{Pending, Phase};
-pub use step::{Ask, BadLine, BodyOutcome, BodyPlan, Charge, Ended, Errand, Identity, Input, Step, Unreached};
+pub use step::{Ask, BadLine, BodyOutcome, BodyPlan, Charge, Chunk, Ended, Errand, Identity, Input, Step, Unreached};
 
 /// The parts of a configuration that one session is judged by; shared, and kept to the session's end over a reload.
 #[derive(Debug, Clone)]
@@ -134,6 +136,13 @@ impl Session {
         matches!(&self.phase, Phase::Addressed(transaction) if transaction.smtp_utf8)
     }
 
+    /// Whether the transaction at hand was begun with BODY=BINARYMIME (RFC 3030): it comes in chunks, and goes on in
+    /// chunks.
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        matches!(&self.phase, Phase::Addressed(transaction) if transaction.binary)
+    }
+
     #[must_use]
     pub fn limits(&self) -> &Arc<Limits> {
         &self.limits
@@ -200,6 +209,9 @@ impl Session {
             (Pending::Rcpt(rcpt), Input::Verdict(verdict, edits)) => self.weigh_rcpt(rcpt, verdict, edits),
             (Pending::Data, Input::Verdict(verdict, _)) => self.weigh_data(verdict),
             (Pending::Content, Input::Received(outcome)) => self.settle_content(outcome),
+            (Pending::Bdat(chunk), Input::Verdict(verdict, _)) => self.weigh_bdat(chunk, verdict),
+            (Pending::Chunk(chunk), Input::ChunkReceived) => self.chunk_received(chunk),
+            (Pending::Chunk(chunk), Input::Received(outcome)) => self.settle_chunks(chunk, outcome),
             (_, _) => self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed),
         }
     }
@@ -240,6 +252,7 @@ impl Session {
             return self.while_refused(line);
         }
         match Command::parse(line) {
+            Err(error @ CommandError::Bdat) => self.unreadable(error.reply()),
             Err(error) if self.group.ahead => self.wait_for_turn(Awaited::Unparsed(error.reply())),
             Err(error) => self.refuse(error.reply()),
             Ok(command) => self.dispatch(command),
@@ -255,6 +268,7 @@ impl Session {
             Command::Mail { path, params } => self.check_mail(path, params),
             Command::Rcpt { path, params } => self.check_rcpt(path, params),
             Command::Data => self.check_data(),
+            Command::Bdat { octets, last } => self.check_bdat(Chunk { octets, last }),
             Command::Rset => self.check_rset(),
             Command::Quit => self.quit(),
             Command::Noop => self.idle(replies::OK),

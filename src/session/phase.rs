@@ -8,6 +8,8 @@ use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
 use crate::smtp::sasl::{Exchange, Mechanism, Secret};
 
+use super::Chunk;
+
 /// Where the session stands between two commands.
 #[derive(Debug, Default)]
 pub(super) enum Phase {
@@ -27,12 +29,16 @@ pub(super) struct Transaction {
     pub(super) envelope: Arc<Envelope>,
     /// SMTPUTF8 was said at MAIL (RFC 6531 3.4).
     pub(super) smtp_utf8: bool,
+    /// BODY=BINARYMIME was said at MAIL (RFC 3030 3).
+    pub(super) binary: bool,
     /// RCPT commands so far, refused ones included: what the DATA refusal says depends on it.
     pub(super) attempts: u32,
     /// Recipients that filters added and the upstream took.
     pub(super) added: Vec<Recipient>,
     /// What the upstream offers in this transaction.
     pub(super) upstream: Arc<Offer>,
+    /// Octets announced by BDAT so far; None before the first one.
+    pub(super) chunked: Option<u64>,
     /// The upstream connection of this transaction is gone: what the rest of it is answered.
     pub(super) lost: Option<Reply>,
 }
@@ -63,6 +69,8 @@ pub(super) enum Pending {
     Rcpt(Box<Rcpt>),
     Data,
     Content,
+    Bdat(Chunk),
+    Chunk(Chunk),
     /// Answers to what has been sent upstream.
     Group,
 }
@@ -72,6 +80,7 @@ pub(super) enum Pending {
 pub(super) struct Mail {
     pub(super) sender: Sender,
     pub(super) smtp_utf8: bool,
+    pub(super) binary: bool,
 }
 
 /// A RCPT on its way.

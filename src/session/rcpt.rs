@@ -27,6 +27,9 @@ impl Session {
             let lost = lost.clone();
             return self.say(lost);
         }
+        if transaction.chunked.is_some() {
+            return self.refuse(replies::CHUNKS_BEGUN);
+        }
         transaction.attempts = transaction.attempts.saturating_add(1);
         if max.is_some_and(|max| transaction.envelope.recipients.len() >= max as usize) {
             return self.say(replies::TOO_MANY_RECIPIENTS);
@@ -131,7 +134,7 @@ pub(super) fn line(transaction: &Transaction, recipient: &Recipient) -> Result<V
     }
     let mut line = format!("RCPT TO:<{}>", recipient.path.as_str()).into_bytes();
     for param in recipient.params.iter() {
-        match passage(&transaction.upstream, &param.keyword) {
+        match passage(&transaction.upstream, param) {
             Passage::Forward => line.extend_from_slice(format!(" {param}").as_bytes()),
             Passage::Ours => {}
             Passage::Lost => return Err(replies::UPSTREAM_CHANGED),

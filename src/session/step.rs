@@ -32,8 +32,10 @@ pub enum Input<'a> {
     Identity(Identity),
     /// The answer to `Step::StartTls`; without facts the handshake failed and the connection is gone.
     Tls(Option<TlsFacts>),
-    /// The answer to `Step::Receive`: what became of the message.
+    /// The answer to `Step::Receive` and `Step::ReceiveChunk`: what became of the message.
     Received(BodyOutcome),
+    /// The answer to `Step::ReceiveChunk`: it is in, and the message goes on with the next.
+    ChunkReceived,
     /// No command came in time.
     Silence,
     /// The gateway is going down.
@@ -101,6 +103,18 @@ pub enum Step {
     StartTls(Reply),
     /// Take the message.
     Receive(BodyPlan),
+    /// Take a chunk of the message: the first one with a plan for the whole, the others as the first was taken.
+    ReceiveChunk(Chunk, Option<BodyPlan>),
+    /// Read so many octets (at most `SWALLOWED_BYTES_MAX`) and throw them away, then go on with the boxed step.
+    Swallow(u64, Box<Step>),
+}
+
+/// What follows a BDAT (RFC 3030).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    pub octets: u64,
+    /// The message ends with it.
+    pub last: bool,
 }
 
 /// No upstream connection.

@@ -88,7 +88,9 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
             Step::Said(_) | Step::LoneDot | Step::Forsake => session.handle(Input::Next),
             Step::Verify { .. } => session.handle(Input::Identity(Identity::Bad)),
             Step::StartTls(_) => break,
-            Step::Receive(_) => {
+            Step::Swallow(_, then) => *then,
+            Step::ReceiveChunk(chunk, _) if !chunk.last => session.handle(Input::ChunkReceived),
+            Step::Receive(_) | Step::ReceiveChunk(..) => {
                 let outcome = BodyOutcome { reply: replies::OK, close: false, aborted: None };
                 session.handle(Input::Received(outcome))
             }
@@ -129,6 +131,8 @@ fn command() -> impl Strategy<Value = String> {
         Just("RCPT TO:<b@example.org.elsewhere.test>".to_owned()),
         Just("RCPT TO:<b@EXAMPLE.ORG.>".to_owned()),
         Just("DATA".to_owned()),
+        Just("BDAT 100".to_owned()),
+        Just("BDAT 0 LAST".to_owned()),
         Just("RSET".to_owned()),
         Just("NOOP".to_owned()),
         Just("STARTTLS".to_owned()),

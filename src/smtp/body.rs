@@ -1,4 +1,5 @@
-//! The content of DATA (RFC 5321 4.1.1.4, 4.5.2): where it ends, what may not be in it, and its two forms.
+//! The content of DATA (RFC 5321 4.1.1.4, 4.5.2) and of BDAT (RFC 3030): where it ends, what may not be in it, and
+//! its two forms.
 //!
 //! *Wire* is what travels: a line that begins with a dot has one more. *Content* is what is meant. End of data
 //! is CRLF.CRLF, or .CRLF as the very first line, and nothing else: neither LF.LF nor LF.CRLF nor CR.CR. That
@@ -77,14 +78,30 @@ enum Rules {
     AnythingGoes,
 }
 
+impl Rules {
+    const fn of(bare: BareEnds) -> Rules {
+        match bare {
+            BareEnds::Refuse => Rules::Strict,
+            BareEnds::Allow => Rules::BareEndsAllowed,
+        }
+    }
+
+    const fn forbid(self, sight: Sight) -> bool {
+        match self {
+            Rules::Strict => sight.bare_ends || sight.nul,
+            Rules::BareEndsAllowed => sight.nul,
+            Rules::AnythingGoes => false,
+        }
+    }
+}
+
+/// Small enough to stay in the first-level cache for the second look that few blocks need.
+const BLOCK_OCTETS: usize = 4_096;
+
 impl DataScanner {
     #[must_use]
     pub const fn new(bare: BareEnds) -> DataScanner {
-        let rules = match bare {
-            BareEnds::Refuse => Rules::Strict,
-            BareEnds::Allow => Rules::BareEndsAllowed,
-        };
-        DataScanner { rules, at_line_start: true, stuffed_dots: 0 }
+        DataScanner { rules: Rules::of(bare), at_line_start: true, stuffed_dots: 0 }
     }
 
     /// From here on only the end of data is looked for: the message is lost, and is read only to its end.
@@ -106,15 +123,12 @@ impl DataScanner {
 
     /// `input` begins with what the scan before left over.
     pub fn scan(&mut self, input: &[u8]) -> Scan {
-        /// Small enough to stay in the first-level cache for the second look that few blocks need.
-        const BLOCK_OCTETS: usize = 4_096;
-
         let mut start = 0;
         let mut before = if self.at_line_start { b'\n' } else { b' ' };
         for block in input.chunks(BLOCK_OCTETS) {
             let end = start + block.len();
             let sight = Sight::of(before, block);
-            let bad = if self.forbids(sight) { self.first_bad(input, start.saturating_sub(1), end) } else { None };
+            let bad = if self.rules.forbid(sight) { self.first_bad(input, start.saturating_sub(1), end) } else { None };
             if sight.leading_dots {
                 let limit = bad.map_or(end, |(at, _)| at);
                 if let Some(found) = self.judge_dots(input, start, limit) {
@@ -137,14 +151,6 @@ impl DataScanner {
             Some(seen) => self.at_line_start = seen.ends_with(b"\r\n"),
         }
         scan
-    }
-
-    const fn forbids(&self, sight: Sight) -> bool {
-        match self.rules {
-            Rules::Strict => sight.bare_ends || sight.nul,
-            Rules::BareEndsAllowed => sight.nul,
-            Rules::AnythingGoes => false,
-        }
     }
 
     /// Octet by octet, and at most once a message: what comes here is lost.
@@ -179,6 +185,69 @@ impl DataScanner {
             return Some(Scan { consumed, state });
         }
         None
+    }
+}
+
+/// Watches content whose length is known (BDAT, RFC 3030): a dot means nothing in it, and what may not be in it is
+/// the same as in DATA.
+#[derive(Debug, Clone)]
+pub struct ContentScanner {
+    rules: Rules,
+    /// The last octet, or none that matters.
+    before: u8,
+}
+
+impl ContentScanner {
+    #[must_use]
+    pub const fn new(bare: BareEnds) -> ContentScanner {
+        ContentScanner { rules: Rules::of(bare), before: b' ' }
+    }
+
+    /// For BODY=BINARYMIME: no octet is refused.
+    #[must_use]
+    pub const fn binary() -> ContentScanner {
+        ContentScanner { rules: Rules::AnythingGoes, before: b' ' }
+    }
+
+    /// From here on nothing is looked for: the message is lost.
+    pub fn skip_rest(&mut self) {
+        self.rules = Rules::AnythingGoes;
+    }
+
+    /// The first octet that may not be here, with its place. (Of a bare CR that ended the octets before, the place is
+    /// the first of these.) The octets may end anywhere, also between CR and LF.
+    pub fn scan(&mut self, octets: &[u8]) -> Option<(usize, BadOctet)> {
+        if self.rules == Rules::AnythingGoes {
+            return None;
+        }
+        for (number, block) in octets.chunks(BLOCK_OCTETS).enumerate() {
+            if self.rules.forbid(Sight::of(self.before, block))
+                && let Some((at, bad)) = self.first_bad(block)
+            {
+                return Some((number * BLOCK_OCTETS + at, bad));
+            }
+            self.before = block.last().copied().unwrap_or(self.before);
+        }
+        None
+    }
+
+    /// What is wrong with the content if it ends here.
+    #[must_use]
+    pub fn end(&self) -> Option<BadOctet> {
+        (self.rules == Rules::Strict && self.before == b'\r').then_some(BadOctet::BareCr)
+    }
+
+    /// Octet by octet, and at most once a message: what comes here is lost.
+    fn first_bad(&self, block: &[u8]) -> Option<(usize, BadOctet)> {
+        let bare = self.rules == Rules::Strict;
+        let before = std::iter::once(&self.before).chain(block);
+        before.zip(block).enumerate().find_map(|(at, (before, octet))| match (before, octet) {
+            (b'\r', b'\n') => None,
+            (b'\r', _) if bare => Some((at.saturating_sub(1), BadOctet::BareCr)),
+            (_, b'\n') if bare => Some((at, BadOctet::BareLf)),
+            (_, b'\0') => Some((at, BadOctet::Nul)),
+            _ => None,
+        })
     }
 }
 
@@ -266,13 +335,8 @@ impl Stuffer {
 
     /// Chunks may end anywhere.
     pub fn push(&mut self, content: &[u8], out: &mut Vec<u8>) {
-        let first_line = match self.tail {
-            Tail::LineEnd => Some(0),
-            Tail::Cr if content.starts_with(b"\n") => Some(1),
-            Tail::Cr | Tail::Text => None,
-        };
         let mut done = 0;
-        for dot in leading_dots(content, first_line) {
+        for dot in leading_dots(content, self.first_line(content)) {
             out.extend_from_slice(content.get(done..dot).unwrap_or_default());
             out.push(b'.');
             done = dot;
@@ -281,9 +345,42 @@ impl Stuffer {
         self.tail = self.tail.after(content);
     }
 
+    /// Whether this content travels as it is, because no line of it begins with a dot; then it counts as pushed.
+    /// Chunks may end anywhere.
+    pub fn pass(&mut self, content: &[u8]) -> bool {
+        if leading_dots(content, self.first_line(content)).next().is_some() {
+            return false;
+        }
+        self.tail = self.tail.after(content);
+        true
+    }
+
+    /// These octets, in wire form already, went out as they came.
+    pub fn passed_wire(&mut self, wire: &[u8]) {
+        self.tail = self.tail.after(wire);
+    }
+
+    /// Where in this content a line begins that no CRLF in it precedes.
+    fn first_line(&self, content: &[u8]) -> Option<usize> {
+        match self.tail {
+            Tail::LineEnd => Some(0),
+            Tail::Cr if content.starts_with(b"\n") => Some(1),
+            Tail::Cr | Tail::Text => None,
+        }
+    }
+
     /// The end of data, and before it the CRLF that the last line lacks.
+    #[must_use]
+    pub const fn end(&self) -> &'static [u8] {
+        match self.tail {
+            Tail::LineEnd => b".\r\n",
+            Tail::Cr | Tail::Text => b"\r\n.\r\n",
+        }
+    }
+
+    /// Writes that end.
     pub fn finish(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(if self.tail == Tail::LineEnd { b".\r\n" } else { b"\r\n.\r\n" });
+        out.extend_from_slice(self.end());
     }
 }
 

@@ -1,4 +1,4 @@
-//! One command line becomes one [`Command`], or an error that knows its reply (RFC 5321 4.1.1, RFC 3207,
+//! One command line becomes one [`Command`], or an error that knows its reply (RFC 5321 4.1.1, RFC 3030, RFC 3207,
 //! RFC 4954).
 //!
 //! Verbs count in any case and white space at the end is forgiven; arguments where none belong, control
@@ -36,6 +36,11 @@ pub enum Command {
         params: Params,
     },
     Data,
+    /// So many octets follow the line (RFC 3030). A number beyond 64 bits is as large as can be.
+    Bdat {
+        octets: u64,
+        last: bool,
+    },
     Rset,
     Noop,
     Quit,
@@ -87,6 +92,9 @@ pub enum CommandError {
     Recipient(AddressError),
     #[error("malformed parameters")]
     Params,
+    /// How many octets follow is not known, so nothing after it can be read.
+    #[error("a malformed BDAT")]
+    Bdat,
     /// With the form that would have been right.
     #[error("not of the form {0}")]
     Usage(&'static str),
@@ -104,6 +112,7 @@ impl CommandError {
             CommandError::Sender(error) => replies::sender_syntax(error),
             CommandError::Recipient(error) => replies::recipient_syntax(error),
             CommandError::Params => replies::PARAMETER_BAD,
+            CommandError::Bdat => replies::usage("BDAT size [LAST]"),
             CommandError::Usage(form) => replies::usage(form),
         }
     }
@@ -127,13 +136,15 @@ impl Command {
         }
         let verb = verb.to_ascii_uppercase();
         if arguments.iter().any(u8::is_ascii_control) {
-            return Err(CommandError::ControlCharacter);
+            return Err(if verb == b"BDAT" { CommandError::Bdat } else { CommandError::ControlCharacter });
         }
         let text = match (str::from_utf8(arguments), verb.as_slice()) {
             (Ok(text), _) if !text.contains(char::is_control) => text,
+            (Ok(_), b"BDAT") => return Err(CommandError::Bdat),
             (Ok(_), _) => return Err(CommandError::ControlCharacter),
             (Err(_), b"MAIL") => return Err(CommandError::Sender(AddressError::NotUtf8)),
             (Err(_), b"RCPT") => return Err(CommandError::Recipient(AddressError::NotUtf8)),
+            (Err(_), b"BDAT") => return Err(CommandError::Bdat),
             (Err(_), _) => return Err(CommandError::NotUtf8),
         };
         dispatch(&verb, text)
@@ -147,6 +158,7 @@ fn dispatch(verb: &[u8], text: &str) -> Result<Command, CommandError> {
         b"MAIL" => mail(text),
         b"RCPT" => rcpt(text),
         b"DATA" => alone(text, "DATA", Command::Data),
+        b"BDAT" => bdat(text).ok_or(CommandError::Bdat),
         b"RSET" => alone(text, "RSET", Command::Rset),
         b"QUIT" => alone(text, "QUIT", Command::Quit),
         b"STARTTLS" => alone(text, "STARTTLS", Command::StartTls),
@@ -218,6 +230,17 @@ fn rcpt(text: &str) -> Result<Command, CommandError> {
     let path = ForwardPath::parse(path).map_err(CommandError::Recipient)?;
     let params = Params::parse(rest).ok_or(CommandError::Params)?;
     Ok(Command::Rcpt { path, params })
+}
+
+fn bdat(text: &str) -> Option<Command> {
+    let mut words = text.split(' ').filter(|word| !word.is_empty());
+    let digits = words.next().filter(|size| size.bytes().all(|b| b.is_ascii_digit()))?;
+    let last = words.next();
+    if words.next().is_some() || last.is_some_and(|word| !word.eq_ignore_ascii_case("LAST")) {
+        return None;
+    }
+    // Nothing but digits: what does not parse is too large a number.
+    Some(Command::Bdat { octets: digits.parse().unwrap_or(u64::MAX), last: last.is_some() })
 }
 
 fn after_keyword<'a>(text: &'a str, keyword: &str) -> Option<&'a str> {

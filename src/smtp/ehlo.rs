@@ -20,6 +20,7 @@ pub struct Offer {
     pub dsn: bool,
     pub start_tls: bool,
     pub chunking: bool,
+    pub binary_mime: bool,
     pub enhanced_status_codes: bool,
     /// Mechanisms, upper case.
     pub auth: Vec<String>,
@@ -48,6 +49,7 @@ impl Offer {
                 "DSN" => offer.dsn = true,
                 "STARTTLS" => offer.start_tls = true,
                 "CHUNKING" => offer.chunking = true,
+                "BINARYMIME" => offer.binary_mime = true,
                 "ENHANCEDSTATUSCODES" => offer.enhanced_status_codes = true,
                 "AUTH" => add_to(&mut offer.auth),
                 "XCLIENT" => add_to(&mut offer.xclient),
@@ -76,6 +78,9 @@ pub struct ClientOffer {
     pub eight_bit_mime: bool,
     pub smtp_utf8: bool,
     pub dsn: bool,
+    pub chunking: bool,
+    /// Only together with CHUNKING (RFC 3030 3).
+    pub binary_mime: bool,
 }
 
 /// Our answer to EHLO.
@@ -95,7 +100,14 @@ pub fn greeting(hostname: &str, offer: &ClientOffer) -> Reply {
         write!(text, "\nAUTH {}", offer.auth.join(" ")).unwrap_or_default();
     }
     text.push_str("\nENHANCEDSTATUSCODES");
-    for (on, keyword) in [(offer.eight_bit_mime, "8BITMIME"), (offer.dsn, "DSN"), (offer.smtp_utf8, "SMTPUTF8")] {
+    let plain = [
+        (offer.eight_bit_mime, "8BITMIME"),
+        (offer.dsn, "DSN"),
+        (offer.smtp_utf8, "SMTPUTF8"),
+        (offer.chunking, "CHUNKING"),
+        (offer.binary_mime && offer.chunking, "BINARYMIME"),
+    ];
+    for (on, keyword) in plain {
         if on {
             text.push('\n');
             text.push_str(keyword);
@@ -138,13 +150,16 @@ mod tests {
             eight_bit_mime: true,
             smtp_utf8: true,
             dsn: true,
+            chunking: true,
+            binary_mime: true,
         };
         let mut wire = Vec::new();
         greeting("mx.example", &all).encode(&mut wire);
         assert_eq!(
             String::from_utf8_lossy(&wire),
             "250-mx.example\r\n250-PIPELINING\r\n250-SIZE 25\r\n250-STARTTLS\r\n250-AUTH PLAIN LOGIN\r\n\
-             250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n"
+             250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n\
+             250 BINARYMIME\r\n"
         );
         let least = greeting("mx.example", &ClientOffer::default());
         assert_eq!(least.text, "mx.example\nPIPELINING\nENHANCEDSTATUSCODES");

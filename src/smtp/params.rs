@@ -84,6 +84,12 @@ impl Param {
         let value_ok = value.is_none_or(|value| !value.is_empty() && value.chars().all(allowed));
         (keyword_ok && value_ok).then(|| Param { keyword: keyword.into(), value: value.map(Into::into) })
     }
+
+    /// ASCII case ignored.
+    #[must_use]
+    pub fn value_is(&self, value: &str) -> bool {
+        self.value.as_deref().is_some_and(|said| said.eq_ignore_ascii_case(value))
+    }
 }
 
 /// Each with a space before it, as it is appended to a command: ` SIZE=1000 BODY=8BITMIME`.
@@ -100,11 +106,12 @@ impl fmt::Display for Param {
     }
 }
 
-/// BODY (RFC 6152).
+/// BODY (RFC 6152, RFC 3030 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyKind {
     SevenBit,
     EightBitMime,
+    BinaryMime,
 }
 
 /// RET (RFC 3461 4.3).
@@ -143,7 +150,9 @@ impl MailParams {
             let value = param.value.as_deref();
             match param.keyword.to_ascii_uppercase().as_str() {
                 "SIZE" => checked.size = Some(size(value, offer.size.ok_or(replies::PARAMETER_UNKNOWN)?)?),
-                "BODY" if offer.eight_bit_mime => checked.body = Some(body(value).ok_or(replies::PARAMETER_BAD)?),
+                "BODY" if offer.eight_bit_mime || offer.binary_mime => {
+                    checked.body = Some(body(value, offer).ok_or(replies::PARAMETER_BAD)?);
+                }
                 "SMTPUTF8" if offer.smtp_utf8 && value.is_none() => checked.smtp_utf8 = true,
                 "SMTPUTF8" if offer.smtp_utf8 => return Err(replies::PARAMETER_BAD),
                 "RET" if offer.dsn => checked.ret = Some(ret(value).ok_or(replies::PARAMETER_BAD)?),
@@ -164,10 +173,11 @@ fn size(value: Option<&str>, max: u64) -> Result<u64, Reply> {
     plausible.filter(|&octets| max == 0 || octets <= max).ok_or(replies::MESSAGE_TOO_BIG)
 }
 
-fn body(value: Option<&str>) -> Option<BodyKind> {
+fn body(value: Option<&str>, offer: &ClientOffer) -> Option<BodyKind> {
     match value?.to_ascii_uppercase().as_str() {
         "7BIT" => Some(BodyKind::SevenBit),
-        "8BITMIME" => Some(BodyKind::EightBitMime),
+        "8BITMIME" if offer.eight_bit_mime => Some(BodyKind::EightBitMime),
+        "BINARYMIME" if offer.binary_mime => Some(BodyKind::BinaryMime),
         _ => None,
     }
 }

@@ -46,6 +46,12 @@ pub const READY_FOR_TLS: Reply = say(220, (2, 0, 0), "Ready to start TLS");
 pub const VRFY: Reply = say(252, (2, 0, 0), "Cannot verify the user, but will take mail and try to deliver it");
 pub const HELP: Reply = say(214, (2, 0, 0), "This is an SMTP gateway, see RFC 5321");
 
+/// A chunk is in (RFC 3030).
+#[must_use]
+pub fn octets_received(octets: u64) -> Reply {
+    Reply::new(250, Some(Enhanced::new(2, 0, 0)), format!("{octets} octets received"))
+}
+
 // ── Lines and commands ──
 
 pub const LINE_TOO_LONG: Reply = say(500, (5, 5, 2), "Line too long");
@@ -87,6 +93,14 @@ pub const NEED_RCPT: Reply = say(503, (5, 5, 1), "Error: need RCPT command");
 pub const NO_VALID_RECIPIENTS: Reply = say(554, (5, 5, 1), "Error: no valid recipients");
 pub const NESTED_MAIL: Reply = say(503, (5, 5, 1), "Error: nested MAIL command");
 pub const NOT_DURING_MAIL: Reply = say(503, (5, 5, 1), "Error: not allowed during a mail transaction");
+
+/// Between the first BDAT and its LAST only BDAT goes on with the transaction (RFC 3030 2).
+pub const CHUNKS_BEGUN: Reply =
+    say(503, (5, 5, 1), "Error: the message has begun, finish it with BDAT LAST or say RSET");
+pub const BINARY_NEEDS_BDAT: Reply = say(503, (5, 5, 1), "Error: a message with BODY=BINARYMIME comes by BDAT");
+/// After the refusal of a BDAT whose octets are not known, or too many: the next command cannot be found.
+pub const CHUNK_UNREAD: Reply =
+    say(421, (4, 5, 0), "What follows cannot be told from commands, closing the connection");
 
 // ── TLS and AUTH ──
 

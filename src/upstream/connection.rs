@@ -242,6 +242,24 @@ impl Connection {
         Ok(())
     }
 
+    /// A BDAT with the octets it counts; its one answer is due then ([`reply`](Self::reply)). Dropped half-way, the
+    /// connection is of no use any more.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command); also when the upstream says something before.
+    pub async fn send_chunk(&mut self, slices: &mut [IoSlice<'_>]) -> Result<(), UpstreamError> {
+        if self.due != Due::Nothing {
+            return Err(self.out_of_turn(Wait::Chunk));
+        }
+        let silent = self.wire.expect_silence(Wait::Chunk);
+        self.checked(silent)?;
+        self.due = Due::Broken;
+        let sent = self.wire.send_slices(slices, Wait::Chunk, Wait::Write.limit(&self.shared.timeouts)).await;
+        self.checked(sent)?;
+        self.due = Due::Replies(1);
+        Ok(())
+    }
+
     /// The answer to the message, once its final dot is out. Safe to drop and to call again.
     ///
     /// # Errors

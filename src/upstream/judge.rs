@@ -13,7 +13,7 @@ const ABOUT_US: [u16; 4] = [530, 534, 535, 538];
 
 /// The reply as it may be used, with an enhanced code of its class, or why it may not.
 ///
-/// To MAIL, RCPT, DATA and the final dot a 4xx or 5xx is an answer; everywhere else it is an error.
+/// To MAIL, RCPT, DATA, BDAT and the final dot a 4xx or 5xx is an answer; everywhere else it is an error.
 pub fn judge(during: Wait, parsed: ParsedReply) -> Result<Reply, UpstreamError> {
     let ParsedReply { reply, cut } = parsed;
     let class = reply.class();
@@ -33,7 +33,7 @@ pub fn judge(during: Wait, parsed: ParsedReply) -> Result<Reply, UpstreamError> 
         (Wait::Hello | Wait::ClientHello, 250) => return Ok(reply),
         (Wait::Hello | Wait::ClientHello, 200..=299) => {}
         (_, 200..=299) => return Ok(accepted(during, reply)),
-        (Wait::Mail | Wait::Rcpt | Wait::Data | Wait::Final, 400..=599) => return Ok(dressed(reply)),
+        (Wait::Mail | Wait::Rcpt | Wait::Data | Wait::Chunk | Wait::Final, 400..=599) => return Ok(dressed(reply)),
         (_, 400..=599) => return Err(UpstreamError::Refused { during, reply: dressed(reply) }),
         _ => {}
     }

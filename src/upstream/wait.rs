@@ -26,6 +26,8 @@ pub enum Wait {
     Rcpt,
     /// DATA to its 354.
     Data,
+    /// A chunk of BDAT, but for the last, to its reply.
+    Chunk,
     Rset,
     /// Octets of ours being taken.
     Write,
@@ -48,7 +50,7 @@ impl Wait {
             | Wait::Mail
             | Wait::Rcpt
             | Wait::Rset => timeouts.upstream_command,
-            Wait::Data => timeouts.upstream_data,
+            Wait::Data | Wait::Chunk => timeouts.upstream_data,
             Wait::Write => timeouts.upstream_write,
             Wait::Final => timeouts.upstream_final,
         }
@@ -68,7 +70,7 @@ impl Wait {
             | Wait::Mail
             | Wait::Rcpt
             | Wait::Rset => "upstream-command",
-            Wait::Data => "upstream-data",
+            Wait::Data | Wait::Chunk => "upstream-data",
             Wait::Write => "upstream-write",
             Wait::Final => "upstream-final",
         }
@@ -89,6 +91,7 @@ impl fmt::Display for Wait {
             Wait::Mail => "MAIL",
             Wait::Rcpt => "RCPT",
             Wait::Data => "DATA",
+            Wait::Chunk => "BDAT",
             Wait::Rset => "RSET",
             Wait::Write => "write",
             Wait::Final => "final dot",

@@ -146,9 +146,14 @@ fn verb(octets: &[u8]) -> String {
     String::from_utf8_lossy(word).to_ascii_uppercase()
 }
 
-/// Anything but MAIL, RCPT and RSET waits for its answer.
+/// Anything but MAIL, RCPT, RSET and a chunk that is not the last waits for its answer.
 fn ends_group(octets: &[u8]) -> bool {
-    !matches!(verb(octets).as_str(), "MAIL" | "RCPT" | "RSET")
+    let line = octets.split(|octet| *octet == b'\r').next().unwrap_or_default();
+    match verb(octets).as_str() {
+        "MAIL" | "RCPT" | "RSET" => false,
+        "BDAT" => line.to_ascii_uppercase().ends_with(b" LAST"),
+        _ => true,
+    }
 }
 
 impl Stage {
@@ -170,6 +175,7 @@ impl Stage {
             Event::Server(patterns) => self.expect_reply(&patterns).await,
             Event::ServerCloses => self.expect_close().await,
             Event::Upstream(pattern) => self.expect_upstream(&pattern).await,
+            Event::UpstreamRaw(octets) => self.expect_octets(&octets).await,
             Event::UpstreamCut => self.expect_content(Ending::Cut).await,
             Event::UpstreamMessage => self.expect_content(Ending::Dot).await,
             Event::UpstreamSays(octets) => self.order(Order::Say(octets)),
@@ -274,6 +280,23 @@ impl Stage {
                     self.folds = pattern.ends_with('…');
                     let said = matches(pattern, &text);
                     return if said { Ok(()) } else { Err(format!("expected P: {pattern}\n  but heard   {text}")) };
+                }
+            }
+        }
+    }
+
+    async fn expect_octets(&mut self, octets: &[u8]) -> Result<(), String> {
+        loop {
+            let heard = timeout(PATIENCE, self.upstream.heard.recv()).await;
+            match heard.map_err(|_| "the upstream never heard the octets")?.ok_or("the upstream has ended")? {
+                Heard::Opened | Heard::Closed => {}
+                Heard::Line(line) if line == octets => return Ok(()),
+                Heard::Line(line) => {
+                    return Err(format!(
+                        "expected P~ {}\n  but heard   {}",
+                        octets.escape_ascii(),
+                        line.escape_ascii()
+                    ));
                 }
             }
         }

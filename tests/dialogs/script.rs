@@ -13,7 +13,7 @@
 //!   U: 250 2.1.0 Ok
 //! ```
 //! `C:` the client says a line, `C~` raw octets with `\r \n \0 \\ \xNN \*N{…}` escapes; `S:` we answer; `P:` what the
-//! upstream hears; `U:` what it answers. `…` at an end: the rest (of the reply, of the field) is not compared.
+//! upstream hears (`P~` raw, up to and with an LF); `U:` what it answers. `…` at an end: the rest (of the reply, of the field) is not compared.
 //! Directives: `C! tls` (handshake), `C! reset`, `C! half-close`, `S! closed`, `P! cut` (part of a message,
 //! then the connection closes without a dot), `P! message` (a whole one), `U! close`, `U! reset`, `U! gone`
 //! (nobody listens), `U! back`. `P?` and `U?` are `P:` and `U:` of the replay in one packet only: what is asked
@@ -31,6 +31,8 @@ pub(crate) enum Event {
     Server(Vec<String>),
     ServerCloses,
     Upstream(String),
+    /// One line octet for octet, its line end included.
+    UpstreamRaw(Vec<u8>),
     /// Part of a message, then the end of the connection, and never a lone dot.
     UpstreamCut,
     /// A whole message, whatever it says, with its dot.
@@ -107,6 +109,7 @@ impl Script {
             "P:" => Event::Upstream(said.to_owned()),
             "P?" => Event::Grouped(Box::new(Event::Upstream(said.to_owned()))),
             "U?" => Event::Grouped(Box::new(Event::UpstreamSays([said.as_bytes(), b"\r\n"].concat()))),
+            "P~" => Event::UpstreamRaw(unescape(said)?),
             "S:" => return self.server(number, said),
             "C!" | "S!" | "U!" | "P!" => directive(mark, said)?,
             _ => return Err("neither C, S, P nor U".into()),

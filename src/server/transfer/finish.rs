@@ -5,7 +5,7 @@ use crate::mail::{AbortReason, Edit, Stage};
 use crate::session::{BodyOutcome, BodyPlan, Errand};
 use crate::smtp::{Reply, replies};
 
-use super::{Broken, CHUNK_BYTES_MAX, Course, Fate, Transfer};
+use super::{Broken, CHUNK_BYTES_MAX, Course, Fate, Part, Transfer};
 
 /// Held content goes upstream in pieces of this size.
 const SEND_BYTES: usize = 4 * CHUNK_BYTES_MAX;
@@ -13,7 +13,7 @@ const SEND_BYTES: usize = 4 * CHUNK_BYTES_MAX;
 impl Transfer<'_> {
     pub(super) async fn finish(&mut self) -> BodyOutcome {
         let drained = Course::Drain(Fate::upstream_failed(replies::INTERNAL_ERROR));
-        let fate = match std::mem::replace(&mut self.course, drained) {
+        let fate = match std::mem::replace(&mut self.message.course, drained) {
             Course::Drain(fate) => fate,
             Course::Forward(None) => self.answer().await,
             Course::Forward(Some(held)) => self.release(held).await,
@@ -29,7 +29,7 @@ impl Transfer<'_> {
         let (reply, reason) = match broken {
             Broken::Gone => (replies::TIMEOUT, AbortReason::ClientGone),
             Broken::Silence => (replies::TIMEOUT, AbortReason::Timeout),
-            Broken::Endless => match &self.course {
+            Broken::Endless => match &self.message.course {
                 Course::Drain(fate) => (Reply { code: 421, ..fate.reply.clone() }, AbortReason::Refused),
                 _ => (replies::TIMEOUT, AbortReason::Refused),
             },
@@ -38,9 +38,9 @@ impl Transfer<'_> {
         BodyOutcome { reply, close: true, aborted: Some(reason) }
     }
 
-    /// The dot is out: whatever the upstream says now is the client's answer.
+    /// The dot (or the last chunk) is out: whatever the upstream says now is the client's answer.
     async fn answer(&mut self) -> Fate {
-        match self.with.leg.final_reply().await {
+        match self.message.outbound.answer(self.with.leg).await {
             Ok(reply) if reply.class() == 2 => Fate { reply, aborted: None, close: false },
             Ok(reply) => Fate::refused(reply),
             Err(reply) => Fate::upstream_failed(reply),
@@ -65,9 +65,9 @@ impl Transfer<'_> {
             self.with.leg.abort();
             return fate;
         }
-        match self.with.leg.content(b".\r\n").await {
+        match self.message.outbound.send(self.with.leg, b"", Part::Last).await {
             Ok(()) => self.answer().await,
-            Err(reply) => Fate::upstream_failed(reply),
+            Err(fate) => fate,
         }
     }
 
@@ -102,13 +102,15 @@ impl Transfer<'_> {
                 return Err(Fate::refused(replies::EDIT_REFUSED_UPSTREAM));
             }
         }
-        let reply = self.with.leg.forward(Errand::Data, b"DATA\r\n").await.map_err(Fate::upstream_failed)?;
-        if reply.code != 354 {
-            self.with.leg.reset().await;
-            return Err(Fate::refused(reply));
+        if self.message.outbound.is_dots() {
+            let reply = self.with.leg.forward(Errand::Data, b"DATA\r\n").await.map_err(Fate::upstream_failed)?;
+            if reply.code != 354 {
+                self.with.leg.reset().await;
+                return Err(Fate::refused(reply));
+            }
         }
         // From here on a failure leaves the upstream without a dot.
-        self.plan = BodyPlan::Stream;
+        self.message.plan = BodyPlan::Stream;
         let sent = self.send_held(held).await;
         if sent.is_err() {
             self.with.leg.abort();
@@ -117,23 +119,22 @@ impl Transfer<'_> {
     }
 
     async fn send_held(&mut self, held: &Held) -> Result<(), Fate> {
-        let mut fields = Vec::with_capacity(held.headers.octets());
-        held.headers.write_into(&mut fields);
-        let mut wire = Vec::with_capacity(SEND_BYTES + 1_024);
-        wire.extend_from_slice(self.with.received.as_bytes());
-        self.stuffer.push(&fields, &mut wire);
+        let received = self.message.received.as_bytes();
+        let mut content = Vec::with_capacity(received.len() + held.headers.octets() + SEND_BYTES);
+        content.extend_from_slice(received);
+        held.headers.write_into(&mut content);
         let (mut offset, len) = (0, held.body.len());
-        while offset < len {
-            let piece = held.body.read_at(offset, SEND_BYTES).await.map_err(|error| self.spool_failed(&error))?;
+        loop {
+            let piece = held.body.read_at(offset, SEND_BYTES).await.map_err(|error| self.with.spool_failed(&error))?;
             offset += piece.len() as u64;
-            self.stuffer.push(&piece, &mut wire);
-            if offset < len {
-                self.with.leg.content(&wire).await.map_err(Fate::upstream_failed)?;
-                wire.clear();
+            content.extend_from_slice(&piece);
+            // The last octets and the dot leave in one write.
+            let part = if offset < len { Part::More } else { Part::Last };
+            self.message.outbound.send(self.with.leg, &content, part).await?;
+            if part == Part::Last {
+                return Ok(());
             }
+            content.clear();
         }
-        // The last octets and the dot leave in one write.
-        std::mem::take(&mut self.stuffer).finish(&mut wire);
-        self.with.leg.content(&wire).await.map_err(Fate::upstream_failed)
     }
 }

@@ -4,11 +4,12 @@ use crate::chain::{BodyMode, Call, Held};
 use crate::config::Limits;
 use crate::mail::Stage;
 use crate::session::BodyPlan;
+use crate::smtp::body::{BareEnds, ContentScanner};
 use crate::smtp::headers::{HeaderBlock, HeaderExcess, HeaderLimits, HeaderScan};
 use crate::smtp::replies;
 use crate::state::spool::Spool;
 
-use super::{Course, Fate, Piece, Then, Transfer};
+use super::{Course, Fate, Part, Piece, Then, Transfer};
 
 /// Content up to, and somewhat beyond, the end of the header block.
 #[derive(Debug, Default)]
@@ -21,8 +22,9 @@ impl Transfer<'_> {
     pub(super) async fn take_head(&mut self, piece: Piece) {
         let new = self.content_of(piece);
         let limits = header_limits(self.with.session.limits());
-        let Course::Head(head) = &mut self.course else { return };
+        let Course::Head(head) = &mut self.message.course else { return };
         head.content.extend_from_slice(&new);
+        self.message.content = new;
         let last = matches!(piece.then, Then::End { .. });
         match head.scan.scan(&head.content, limits) {
             Ok(false) if !last => return,
@@ -44,6 +46,11 @@ impl Transfer<'_> {
         if hops.is_some_and(|max| block.count("Received") > max as usize) {
             return Err(Fate::refused(replies::MAIL_LOOP));
         }
+        // Binary is what a body may be. In fields a line end that one reader sees and another does not would hide one.
+        let bad = ContentScanner::new(BareEnds::Refuse).scan(block.came()).filter(|_| self.with.session.is_binary());
+        if let Some((_, bad)) = bad {
+            return Err(Fate::refused(bad.reply()));
+        }
         if self.with.chain.wants(Stage::Headers) {
             let outcome = self.with.chain.consult(Call::Headers(&mut block), &self.with.context).await;
             self.with.record.heard(&outcome);
@@ -51,34 +58,29 @@ impl Transfer<'_> {
                 return Err(fate);
             }
         }
-        if let Some(fate) = self.consult_body(body).await {
-            return Err(fate);
-        }
-        if self.plan == BodyPlan::Hold {
-            self.course = Course::Hold(Box::new(self.keep(block, body).await?));
+        self.consult_body(body).await?;
+        if self.message.plan == BodyPlan::Hold {
+            self.message.course = Course::Hold(Box::new(self.keep(block, body).await?));
             return Ok(());
         }
-        let mut fields = Vec::with_capacity(block.octets());
-        block.write_into(&mut fields);
-        let mut wire = Vec::with_capacity(self.with.received.len() + fields.len() + body.len() + 64);
-        wire.extend_from_slice(self.with.received.as_bytes());
-        self.stuffer.push(&fields, &mut wire);
-        self.stuffer.push(body, &mut wire);
-        let copy = match self.mode {
+        let received = self.message.received.as_bytes();
+        let mut content = Vec::with_capacity(received.len() + block.octets() + body.len());
+        content.extend_from_slice(received);
+        block.write_into(&mut content);
+        content.extend_from_slice(body);
+        let copy = match self.message.mode {
             BodyMode::Stream => None,
             BodyMode::Spooled | BodyMode::Hold => Some(Box::new(self.keep(block, body).await?)),
         };
-        if last && copy.is_none() {
-            wire.extend_from_slice(b".\r\n");
-        }
-        self.course = Course::Forward(copy);
-        self.with.leg.content(&wire).await.map_err(Fate::upstream_failed)
+        let part = if last && copy.is_none() { Part::Last } else { Part::More };
+        self.message.course = Course::Forward(copy);
+        self.message.outbound.send(self.with.leg, &content, part).await
     }
 
     async fn keep(&mut self, headers: HeaderBlock, body: &[u8]) -> Result<Held, Fate> {
         let spool = &self.with.config.spool;
         let mut kept = Spool::new(spool.memory_bytes, &spool.directory);
-        kept.append(body).await.map_err(|error| self.spool_failed(&error))?;
+        kept.append(body).await.map_err(|error| self.with.spool_failed(&error))?;
         Ok(Held::new(headers, kept))
     }
 }

@@ -1,19 +1,17 @@
-//! The client's half of the pump: octets in, pieces of the message out. Knows the end of data, bare line ends,
-//! NUL, sizes and waits; knows neither filters nor the upstream.
+//! The client's half of the pump: octets in, pieces of the message out. Knows the end of data and the ends of chunks,
+//! bare line ends, NUL, sizes and waits; knows neither filters nor the upstream.
 
 use std::time::Duration;
 
 use crate::server::buffers::FORWARD_BYTES_MIN;
 use crate::server::client::ClientIo;
-use crate::smtp::body::{BadOctet, BareEnds, DataScanner, ScanState};
-
-/// A message refused early is read to its end, but not for ever: beyond its size limit by this much the session ends.
-const DRAIN_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
+use crate::session::{Chunk, SWALLOWED_BYTES_MAX};
+use crate::smtp::body::{BadOctet, ContentScanner, DataScanner, ScanState};
 
 /// What stands at the front of `ClientIo::waiting`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Octets of the message in wire form (dots still stuffed).
+    /// Octets of the message as the client sent them (of DATA: dots still stuffed).
     pub(super) wire: usize,
     /// The same without the stuffed dots (RFC 1870 counts these).
     pub(super) content: u64,
@@ -25,6 +23,8 @@ pub(super) struct Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
     More,
+    /// The chunk ends here, the message does not.
+    NextChunk,
     /// The message ends here; the octets of its `.CRLF` follow the piece.
     End {
         terminator: usize,
@@ -35,16 +35,59 @@ pub(super) enum Then {
 
 /// The content cannot be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(in crate::server) enum Broken {
     Gone,
     Silence,
     /// Refused long ago and still coming.
     Endless,
 }
 
+/// How the client says where the message ends.
+#[derive(Debug)]
+pub(super) enum Framing {
+    /// DATA: by a dot.
+    Dots(DataScanner),
+    /// BDAT: by counting.
+    Chunks(Counted),
+}
+
+#[derive(Debug)]
+pub(super) struct Counted {
+    scanner: ContentScanner,
+    /// Octets of the chunk at hand that have not been seen.
+    left: u64,
+    last: bool,
+}
+
+impl Counted {
+    pub(super) fn new(scanner: ContentScanner) -> Counted {
+        Counted { scanner, left: 0, last: false }
+    }
+
+    /// None: more has to come first.
+    fn piece(&mut self, waiting: &[u8]) -> Option<Piece> {
+        let here = waiting.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let octets = waiting.get(..here).unwrap_or_default();
+        let (here, mut then) = match self.scanner.scan(octets) {
+            Some((at, bad)) => (at, Then::Bad(bad)),
+            None => (here, Then::More),
+        };
+        self.left -= here as u64;
+        if then == Then::More && self.left == 0 {
+            then = match (self.last, self.scanner.end()) {
+                (false, _) => Then::NextChunk,
+                (true, None) => Then::End { terminator: 0 },
+                (true, Some(bad)) => Then::Bad(bad),
+            };
+        }
+        let piece = Piece { wire: here, content: here as u64, then, at_line_start: false };
+        (here > 0 || then != Then::More).then_some(piece)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Intake {
-    scanner: DataScanner,
+    framing: Framing,
     wait: Duration,
     /// Content octets so far (RFC 1870: dots unstuffed, without the terminator).
     pub(super) octets: u64,
@@ -53,47 +96,47 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(bare: BareEnds, wait: Duration) -> Intake {
-        Intake { scanner: DataScanner::new(bare), wait, octets: 0, skipped: 0, skipping: false }
+    pub(super) fn new(framing: Framing, wait: Duration) -> Intake {
+        Intake { framing, wait, octets: 0, skipped: 0, skipping: false }
+    }
+
+    /// The next chunk is announced.
+    pub(super) fn expect(&mut self, chunk: Chunk) {
+        if let Framing::Chunks(counted) = &mut self.framing {
+            counted.left = chunk.octets;
+            counted.last = chunk.last;
+        }
+    }
+
+    /// Whether pieces are in the upstream's wire form as they come.
+    pub(super) fn is_stuffed(&self) -> bool {
+        matches!(self.framing, Framing::Dots(_))
     }
 
     /// From here on nothing matters but the end of data.
     pub(super) fn skip(&mut self) {
-        if !self.skipping {
-            self.skipping = true;
-            self.scanner.skip_rest();
+        if self.skipping {
+            return;
+        }
+        self.skipping = true;
+        match &mut self.framing {
+            Framing::Dots(scanner) => scanner.skip_rest(),
+            Framing::Chunks(counted) => counted.scanner.skip_rest(),
         }
     }
 
     /// The next piece; the caller uses it and calls `used`. Waits only when nothing useful is buffered.
     pub(super) async fn next(&mut self, io: &mut ClientIo) -> Result<Piece, Broken> {
-        let mut fresh = !io.waiting().is_empty();
         loop {
-            if fresh {
-                let at_line_start = self.scanner.at_line_start();
-                let dots = self.scanner.stuffed_dots();
-                let scan = self.scanner.scan(io.waiting());
-                let dots = self.scanner.stuffed_dots() - dots;
-                let then = match scan.state {
-                    ScanState::More => Then::More,
-                    ScanState::End { terminator } => Then::End { terminator },
-                    ScanState::Bad(octet) => Then::Bad(octet),
-                };
-                if scan.consumed > 0 || then != Then::More {
-                    return Ok(Piece {
-                        wire: scan.consumed,
-                        content: (scan.consumed as u64).saturating_sub(dots),
-                        then,
-                        at_line_start,
-                    });
-                }
+            let piece = match &mut self.framing {
+                Framing::Dots(_) if io.waiting().is_empty() => None,
+                Framing::Dots(scanner) => stuffed_piece(scanner, io.waiting()),
+                Framing::Chunks(counted) => counted.piece(io.waiting()),
+            };
+            if let Some(piece) = piece {
+                return Ok(piece);
             }
-            match io.read_content(FORWARD_BYTES_MIN, self.wait).await {
-                Ok(0) => return Err(Broken::Gone),
-                Ok(_) => fresh = true,
-                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Err(Broken::Silence),
-                Err(_) => return Err(Broken::Gone),
-            }
+            read(io, self.wait).await?;
         }
     }
 
@@ -104,10 +147,53 @@ impl Intake {
         self.octets = self.octets.saturating_add(piece.content);
         if self.skipping {
             self.skipped = self.skipped.saturating_add(piece.wire as u64);
-            if self.skipped > DRAIN_BYTES_MAX {
+            // A message refused early is read to its end, but not for ever.
+            if self.skipped > SWALLOWED_BYTES_MAX {
                 return Err(Broken::Endless);
             }
         }
         Ok(())
+    }
+}
+
+fn stuffed_piece(scanner: &mut DataScanner, waiting: &[u8]) -> Option<Piece> {
+    let at_line_start = scanner.at_line_start();
+    let dots = scanner.stuffed_dots();
+    let scan = scanner.scan(waiting);
+    let dots = scanner.stuffed_dots() - dots;
+    let then = match scan.state {
+        ScanState::More => Then::More,
+        ScanState::End { terminator } => Then::End { terminator },
+        ScanState::Bad(octet) => Then::Bad(octet),
+    };
+    let content = (scan.consumed as u64).saturating_sub(dots);
+    let piece = Piece { wire: scan.consumed, content, then, at_line_start };
+    (scan.consumed > 0 || then != Then::More).then_some(piece)
+}
+
+/// Throws so many octets of the client's away.
+pub(in crate::server) async fn swallow(io: &mut ClientIo, octets: u64, wait: Duration) -> Result<(), Broken> {
+    let mut left = octets;
+    loop {
+        let here = io.waiting().len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        io.consume(here);
+        left -= here as u64;
+        if left == 0 {
+            return Ok(());
+        }
+        read(io, wait).await?;
+    }
+}
+
+/// More octets. What was answered before leaves first: the client of a pipelined group may be waiting for it.
+async fn read(io: &mut ClientIo, wait: Duration) -> Result<(), Broken> {
+    if io.flush().await.is_err() {
+        return Err(Broken::Gone);
+    }
+    match io.read_content(FORWARD_BYTES_MIN, wait).await {
+        Ok(0) => Err(Broken::Gone),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Broken::Silence),
+        Err(_) => Err(Broken::Gone),
     }
 }

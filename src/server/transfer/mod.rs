@@ -1,5 +1,5 @@
-//! The DATA pump: content from the client through the filters to the upstream, in one task, with no queue between
-//! the legs: the upstream's `write_all` is the whole backpressure.
+//! The pump: content from the client, by DATA or BDAT, through the filters to the upstream, in one task, with no queue
+//! between the legs: the upstream's `write_all` is the whole backpressure.
 //!
 //! Stream mode holds nothing back but a header block; with a filter at `message` a copy is kept and the final dot
 //! waits for its verdict. Hold mode takes the message whole, lets filters edit it, and only then says DATA upstream.
@@ -9,22 +9,25 @@
 mod finish;
 mod head;
 mod intake;
+mod outbound;
 
 use crate::chain::{BodyMode, Call, Context, Held, SessionChain};
 use crate::config::BareLineEnds;
 use crate::config::Config;
 use crate::mail::{AbortReason, Stage};
 use crate::session::weigh::{Weighed, weigh};
-use crate::session::{BodyOutcome, BodyPlan, Session};
-use crate::smtp::body::{BareEnds, Normalizer, Stuffer, unstuff_into};
+use crate::session::{BodyOutcome, BodyPlan, Chunk, Session};
+use crate::smtp::body::{BareEnds, ContentScanner, DataScanner, Normalizer, unstuff_into};
 use crate::smtp::{Reply, replies};
 
 use super::buffers::BodyBuffers;
 use super::client::ClientIo;
-use super::leg::Leg;
+use super::leg::{Leg, Part};
 use super::record::Record;
 use head::Head;
-use intake::{Broken, Intake, Piece, Then};
+pub(super) use intake::{Broken, swallow};
+use intake::{Counted, Framing, Intake, Piece, Then};
+use outbound::Outbound;
 
 /// A body chunk as filters see it (filters/wit/filter.wit, on-body).
 const CHUNK_BYTES_MAX: usize = 64 * 1_024;
@@ -40,20 +43,28 @@ pub(super) struct Parts<'a> {
     pub(super) record: &'a mut Record,
     pub(super) buffers: &'a BodyBuffers,
     pub(super) context: Context,
+}
+
+/// One message on its way: all that has to be known of it between two chunks of BDAT.
+#[derive(Debug)]
+pub(super) struct Message {
+    plan: BodyPlan,
+    mode: BodyMode,
     /// Our trace field, with its CRLF.
-    pub(super) received: String,
+    received: String,
+    intake: Intake,
+    course: Course,
+    outbound: Outbound,
+    /// Only where the policy for bare line ends is `normalize`.
+    normalizer: Option<Normalizer>,
+    /// Room for a piece as content.
+    content: Vec<u8>,
 }
 
 #[derive(Debug)]
 pub(super) struct Transfer<'a> {
     with: Parts<'a>,
-    plan: BodyPlan,
-    mode: BodyMode,
-    intake: Intake,
-    course: Course,
-    stuffer: Stuffer,
-    /// Only where the policy for bare line ends is `normalize`.
-    normalizer: Option<Normalizer>,
+    message: &'a mut Message,
     /// Whether a large buffer is lent to the client's side.
     lent: bool,
 }
@@ -103,17 +114,62 @@ impl Fate {
     }
 }
 
+impl Message {
+    /// A message that comes by DATA and its dot.
+    pub(super) fn by_dot(with: &Parts<'_>, plan: BodyPlan, received: String) -> Message {
+        let (bare, normalizer) = bare_ends(with.session.limits().bare_line_ends);
+        Message::new(with, plan, received, Framing::Dots(DataScanner::new(bare)), normalizer)
+    }
+
+    /// A message that comes in chunks.
+    pub(super) fn by_chunks(with: &Parts<'_>, plan: BodyPlan, received: String) -> Message {
+        if with.session.is_binary() {
+            let framing = Framing::Chunks(Counted::new(ContentScanner::binary()));
+            return Message { outbound: Outbound::chunks(), ..Message::new(with, plan, received, framing, None) };
+        }
+        let (bare, normalizer) = bare_ends(with.session.limits().bare_line_ends);
+        let framing = Framing::Chunks(Counted::new(ContentScanner::new(bare)));
+        Message::new(with, plan, received, framing, normalizer)
+    }
+
+    fn new(
+        with: &Parts<'_>,
+        plan: BodyPlan,
+        received: String,
+        framing: Framing,
+        normalizer: Option<Normalizer>,
+    ) -> Message {
+        Message {
+            plan,
+            mode: with.chain.body_mode(),
+            received,
+            intake: Intake::new(framing, with.config.timeouts.data),
+            course: Course::Head(Head::default()),
+            outbound: Outbound::dots(),
+            normalizer,
+            content: Vec::new(),
+        }
+    }
+
+    /// The transaction ended between two chunks. An upstream that has heard a part of the message sees the connection
+    /// close: it would take whatever else it heard for content.
+    pub(super) fn abandon(self, leg: &mut Leg) {
+        if self.plan == BodyPlan::Stream && !matches!(self.course, Course::Drain(_)) {
+            leg.abort();
+        }
+    }
+}
+
+fn bare_ends(policy: BareLineEnds) -> (BareEnds, Option<Normalizer>) {
+    match policy {
+        BareLineEnds::Reject => (BareEnds::Refuse, None),
+        BareLineEnds::Normalize => (BareEnds::Allow, Some(Normalizer::new())),
+    }
+}
+
 impl<'a> Transfer<'a> {
-    pub(super) fn new(with: Parts<'a>, plan: BodyPlan) -> Transfer<'a> {
-        let policy = with.session.limits().bare_line_ends;
-        let (bare, normalizer) = match policy {
-            BareLineEnds::Reject => (BareEnds::Refuse, None),
-            BareLineEnds::Normalize => (BareEnds::Allow, Some(Normalizer::new())),
-        };
-        let intake = Intake::new(bare, with.config.timeouts.data);
-        let mode = with.chain.body_mode();
-        let course = Course::Head(Head::default());
-        Transfer { with, plan, mode, intake, course, stuffer: Stuffer::default(), normalizer, lent: false }
+    pub(super) fn new(with: Parts<'a>, message: &'a mut Message) -> Transfer<'a> {
+        Transfer { with, message, lent: false }
     }
 
     /// Takes one message from 354 to the answer to its final dot.
@@ -122,28 +178,51 @@ impl<'a> Transfer<'a> {
         if self.with.io.flush().await.is_err() {
             return self.broken(Broken::Gone).await;
         }
-        if self.plan == BodyPlan::Discard {
+        match self.pump().await {
+            Some(outcome) => outcome,
+            // Only chunks end before their message.
+            None => self.broken(Broken::Gone).await,
+        }
+    }
+
+    /// Takes one chunk: None when it is in and the message goes on with the next.
+    pub(super) async fn chunk(mut self, chunk: Chunk) -> Option<BodyOutcome> {
+        self.message.intake.expect(chunk);
+        let outcome = self.pump().await;
+        self.message.content = Vec::new();
+        self.message.outbound.rest();
+        outcome
+    }
+
+    async fn pump(&mut self) -> Option<BodyOutcome> {
+        if self.message.plan == BodyPlan::Discard {
             self.turn(Fate::discarded()).await;
         }
         let outcome = loop {
-            let piece = match self.intake.next(self.with.io).await {
+            let piece = match self.message.intake.next(self.with.io).await {
                 Ok(piece) => piece,
-                Err(broken) => break self.broken(broken).await,
+                Err(broken) => break Some(self.broken(broken).await),
             };
             self.take(piece).await;
-            if let Err(broken) = self.intake.used(self.with.io, piece) {
-                break self.broken(broken).await;
+            if let Err(broken) = self.message.intake.used(self.with.io, piece) {
+                break Some(self.broken(broken).await);
             }
-            let closing = matches!(&self.course, Course::Drain(fate) if fate.close);
-            if closing || matches!(piece.then, Then::End { .. }) {
-                break self.finish().await;
+            let refused = matches!(&self.message.course, Course::Drain(fate) if fate.aborted.is_some());
+            let closing = matches!(&self.message.course, Course::Drain(fate) if fate.close);
+            match piece.then {
+                Then::End { .. } => break Some(self.finish().await),
+                Then::NextChunk if refused => break Some(self.finish().await),
+                _ if closing => break Some(self.finish().await),
+                Then::NextChunk => break None,
+                Then::More | Then::Bad(_) => self.lend(),
             }
-            self.lend();
         };
         if self.lent {
             self.with.buffers.give(self.with.io.unlend());
         }
-        self.with.record.received(self.intake.octets);
+        if outcome.is_some() {
+            self.with.record.received(self.message.intake.octets);
+        }
         outcome
     }
 
@@ -158,15 +237,23 @@ impl<'a> Transfer<'a> {
     /// One piece on its way.
     async fn take(&mut self, piece: Piece) {
         // Before anything of it goes upstream: its terminator may be part of it.
-        let octets = self.intake.octets.saturating_add(piece.content);
+        let octets = self.message.intake.octets.saturating_add(piece.content);
         if self.with.session.limits().message_bytes.is_some_and(|max| octets > max) {
             self.turn(Fate::refused(replies::MESSAGE_TOO_BIG)).await;
         }
-        match &self.course {
+        match &self.message.course {
             Course::Drain(_) => {}
             Course::Head(_) => self.take_head(piece).await,
-            Course::Forward(_) => self.take_forward(piece).await,
-            Course::Hold(_) => self.take_hold(piece).await,
+            Course::Forward(_) => {
+                if let Err(fate) = self.take_forward(piece).await {
+                    self.turn(fate).await;
+                }
+            }
+            Course::Hold(_) => {
+                if let Err(fate) = self.take_hold(piece).await {
+                    self.turn(fate).await;
+                }
+            }
         }
         if let Then::Bad(kind) = piece.then {
             self.turn(Fate::refused(kind.reply())).await;
@@ -176,104 +263,102 @@ impl<'a> Transfer<'a> {
     /// From here on the content is only read to its end. An upstream inside DATA sees the connection close; one
     /// that is not is told to forget the transaction.
     async fn turn(&mut self, fate: Fate) {
-        if matches!(self.course, Course::Drain(_)) {
+        if matches!(self.message.course, Course::Drain(_)) {
             return;
         }
-        self.intake.skip();
-        self.course = Course::Drain(fate);
-        if self.plan == BodyPlan::Stream {
+        self.message.intake.skip();
+        self.message.course = Course::Drain(fate);
+        if self.message.plan == BodyPlan::Stream {
             self.with.leg.abort();
         } else {
             self.with.leg.reset().await;
         }
     }
 
-    /// The piece as content: unstuffed, and normalised where the operator wants that.
+    /// The piece as content: unstuffed, and normalised where the operator wants that. It is given back to
+    /// `message.content` when it has been used.
     fn content_of(&mut self, piece: Piece) -> Vec<u8> {
-        let wire = self.with.io.waiting().get(..piece.wire).unwrap_or_default();
-        let mut content = Vec::with_capacity(wire.len());
-        unstuff_into(wire, piece.at_line_start, &mut content);
-        match &mut self.normalizer {
-            None => content,
-            Some(normalizer) => {
-                let mut normal = Vec::with_capacity(content.len() + 64);
-                normalizer.push(&content, &mut normal);
-                normal
-            }
+        let came = self.with.io.waiting().get(..piece.wire).unwrap_or_default();
+        let mut content = std::mem::take(&mut self.message.content);
+        content.clear();
+        content.reserve(came.len());
+        if self.message.intake.is_stuffed() {
+            unstuff_into(came, piece.at_line_start, &mut content);
+        } else {
+            content.extend_from_slice(came);
         }
+        if let Some(normalizer) = &mut self.message.normalizer {
+            let mut normal = Vec::with_capacity(content.len() + 64);
+            normalizer.push(&content, &mut normal);
+            content = normal;
+        }
+        content
     }
 
-    async fn take_forward(&mut self, piece: Piece) {
-        let Course::Forward(copy) = &mut self.course else { return };
-        let mut copy = copy.take();
-        let wants_body = self.with.chain.wants(Stage::Body);
-        if wants_body || copy.is_some() || self.normalizer.is_some() {
+    async fn take_forward(&mut self, piece: Piece) -> Result<(), Fate> {
+        let dot_waits = matches!(self.message.course, Course::Forward(Some(_)));
+        let ends = matches!(piece.then, Then::End { .. }) && !dot_waits;
+        if dot_waits || self.message.normalizer.is_some() || self.with.chain.wants(Stage::Body) {
             let content = self.content_of(piece);
-            if let Some(held) = &mut copy
-                && let Err(error) = held.body.append(&content).await
-            {
-                return self.turn(self.spool_failed(&error)).await;
+            if let Course::Forward(Some(held)) = &mut self.message.course {
+                held.body.append(&content).await.map_err(|error| self.with.spool_failed(&error))?;
             }
-            if wants_body && let Some(fate) = self.consult_body(&content).await {
-                return self.turn(fate).await;
+            self.consult_body(&content).await?;
+            if self.message.normalizer.is_some() {
+                let part = if ends { Part::Last } else { Part::More };
+                self.message.outbound.send(self.with.leg, &content, part).await?;
+                self.message.content = content;
+                return Ok(());
             }
-            if self.normalizer.is_some() {
-                let mut wire = Vec::with_capacity(content.len() + 64);
-                self.stuffer.push(&content, &mut wire);
-                if copy.is_none() && matches!(piece.then, Then::End { .. }) {
-                    wire.extend_from_slice(b".\r\n");
-                }
-                self.course = Course::Forward(copy);
-                return self.send(&wire).await;
-            }
+            self.message.content = content;
         }
-        // The wire form goes on as it came; its own terminator with it, unless the dot has to wait.
+        self.forward(piece, if ends { Part::Last } else { Part::More }).await
+    }
+
+    /// What came goes on as it came, where the upstream takes it in that form; of DATA with its own terminator.
+    async fn forward(&mut self, piece: Piece, part: Part) -> Result<(), Fate> {
+        let (came, behind) = self.with.io.waiting().split_at_checked(piece.wire).unwrap_or_default();
+        let outbound = &mut self.message.outbound;
+        if !self.message.intake.is_stuffed() {
+            return outbound.send(self.with.leg, came, part).await;
+        }
         let terminator = match piece.then {
-            Then::End { terminator } if copy.is_none() => terminator,
-            _ => 0,
+            Then::End { terminator } if part == Part::Last => behind.get(..terminator).unwrap_or_default(),
+            _ => b"",
         };
-        self.course = Course::Forward(copy);
-        let wire = self.with.io.waiting().get(..piece.wire + terminator).unwrap_or_default();
-        if let Err(reply) = self.with.leg.content(wire).await {
-            self.turn(Fate::upstream_failed(reply)).await;
-        }
+        outbound.send_wire(self.with.leg, came, terminator).await
     }
 
-    async fn send(&mut self, wire: &[u8]) {
-        if let Err(reply) = self.with.leg.content(wire).await {
-            self.turn(Fate::upstream_failed(reply)).await;
-        }
-    }
-
-    async fn take_hold(&mut self, piece: Piece) {
+    async fn take_hold(&mut self, piece: Piece) -> Result<(), Fate> {
         let content = self.content_of(piece);
-        if let Some(fate) = self.consult_body(&content).await {
-            return self.turn(fate).await;
+        self.consult_body(&content).await?;
+        if let Course::Hold(held) = &mut self.message.course {
+            held.body.append(&content).await.map_err(|error| self.with.spool_failed(&error))?;
         }
-        let Course::Hold(held) = &mut self.course else { return };
-        if let Err(error) = held.body.append(&content).await {
-            self.turn(self.spool_failed(&error)).await;
-        }
+        self.message.content = content;
+        Ok(())
     }
 
     /// Shows body octets to the filters that want them.
-    async fn consult_body(&mut self, content: &[u8]) -> Option<Fate> {
+    async fn consult_body(&mut self, content: &[u8]) -> Result<(), Fate> {
         if !self.with.chain.wants(Stage::Body) {
-            return None;
+            return Ok(());
         }
         for chunk in content.chunks(CHUNK_BYTES_MAX) {
             let outcome = self.with.chain.consult(Call::Body(chunk), &self.with.context).await;
             self.with.record.heard(&outcome);
             if let Some(fate) = Fate::weigh(Stage::Body, outcome.verdict) {
-                return Some(fate);
+                return Err(fate);
             }
         }
-        None
+        Ok(())
     }
+}
 
+impl Parts<'_> {
     fn spool_failed(&self, error: &std::io::Error) -> Fate {
-        tracing::error!(session = %self.with.context.session.id, %error,
-            directory = %self.with.config.spool.directory.display(), "a message cannot be kept for its filters");
+        tracing::error!(session = %self.context.session.id, %error,
+            directory = %self.config.spool.directory.display(), "a message cannot be kept for its filters");
         Fate::upstream_failed(replies::NO_ROOM)
     }
 }

@@ -155,6 +155,63 @@ proptest! {
     }
 
     #[test]
+    fn chunks_become_data_and_data_is_what_they_were(content in hostile(), cuts in sizes()) {
+        let (mut wire, mut stuffer, mut rest) = (Vec::new(), Stuffer::new(), content.as_slice());
+        for size in cuts.iter().cycle() {
+            let (chunk, after) = rest.split_at((*size).min(rest.len()));
+            if stuffer.pass(chunk) {
+                wire.extend_from_slice(chunk);
+            } else {
+                stuffer.push(chunk, &mut wire);
+            }
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        wire.extend_from_slice(stuffer.end());
+        let mut whole = Vec::new();
+        let mut stuffer = Stuffer::new();
+        stuffer.push(&content, &mut whole);
+        stuffer.finish(&mut whole);
+        prop_assert_eq!(&wire, &whole);
+        let end = find(&wire, b"\r\n.\r\n").map(|at| at + 2).or(wire.starts_with(b".\r\n").then_some(0));
+        prop_assert_eq!(end, Some(wire.len() - 3), "one end of data, at the end");
+        let mut back = Vec::new();
+        unstuff_into(&wire[..wire.len() - 3], true, &mut back);
+        let lacks_end = !content.is_empty() && !content.ends_with(b"\r\n");
+        prop_assert_eq!(back, [content.as_slice(), if lacks_end { b"\r\n" } else { b"" }].concat());
+    }
+
+    #[test]
+    fn counted_content_is_judged_as_data_is(content in hostile(), cuts in sizes()) {
+        for bare in [BareEnds::Refuse, BareEnds::Allow] {
+            let expected = content.iter().enumerate().find_map(|(at, &octet)| match octet {
+                0 => Some(BadOctet::Nul),
+                b'\n' if bare == BareEnds::Refuse && !content[..at].ends_with(b"\r") => Some(BadOctet::BareLf),
+                b'\r' if bare == BareEnds::Refuse && content.get(at + 1) != Some(&b'\n') => Some(BadOctet::BareCr),
+                _ => None,
+            });
+            let (mut scanner, mut rest, mut seen) = (ContentScanner::new(bare), content.as_slice(), None);
+            for size in cuts.iter().cycle() {
+                let (chunk, after) = rest.split_at((*size).min(rest.len()));
+                seen = scanner.scan(chunk).map(|(at, bad)| {
+                    assert!(at < chunk.len());
+                    bad
+                });
+                rest = after;
+                if rest.is_empty() || seen.is_some() {
+                    break;
+                }
+            }
+            prop_assert_eq!(seen.or(scanner.end()), expected);
+            scanner.skip_rest();
+            prop_assert_eq!((scanner.scan(&content), scanner.end()), (None, None));
+        }
+        prop_assert_eq!(ContentScanner::binary().scan(&content), None);
+    }
+
+    #[test]
     fn normalized_is_normal_whatever_the_chunks(content in hostile(), cuts in sizes()) {
         let mut whole = Vec::new();
         Normalizer::new().push(&content, &mut whole);

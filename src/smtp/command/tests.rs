@@ -112,8 +112,34 @@ fn wrong_arguments_have_the_right_reply() {
 }
 
 #[test]
+fn chunks_are_counted_or_nothing() {
+    let chunk = |octets, last| Ok(Command::Bdat { octets, last });
+    assert_eq!(Command::parse(b"BDAT 0"), chunk(0, false));
+    assert_eq!(Command::parse(b"bdat  0100  last "), chunk(100, true));
+    assert_eq!(Command::parse(b"BDAT 18446744073709551615 LAST"), chunk(u64::MAX, true));
+    assert_eq!(Command::parse(b"BDAT 99999999999999999999999"), chunk(u64::MAX, false), "too much is too much");
+    for line in [
+        "BDAT",
+        "BDAT LAST",
+        "BDAT -1",
+        "BDAT +1",
+        "BDAT 1k",
+        "BDAT 0x1",
+        "BDAT 1 FIRST",
+        "BDAT 1 LAST LAST",
+        "BDAT 1,LAST",
+        "BDAT 1\tLAST",
+        "BDAT \u{661}",
+        "BDAT 1\u{a0}LAST",
+    ] {
+        assert_eq!(Command::parse(line.as_bytes()), Err(CommandError::Bdat), "{line}");
+    }
+    assert_eq!(Command::parse(b"BDAT \xff"), Err(CommandError::Bdat));
+}
+
+#[test]
 fn unknown_is_not_the_same_as_not_implemented() {
-    for verb in ["BDAT 5 LAST", "TURN", "SEND FROM:<a@b>", "SOML FROM:<a@b>", "SAML FROM:<a@b>", "atrn"] {
+    for verb in ["TURN", "SEND FROM:<a@b>", "SOML FROM:<a@b>", "SAML FROM:<a@b>", "atrn"] {
         assert!(matches!(parse(verb), Command::NotImplemented { .. }), "{verb}");
     }
     assert_eq!(parse("xclient NAME=x"), Command::Unknown { verb: "XCLIENT".into() });

@@ -11,9 +11,19 @@ const ALL: ClientOffer = ClientOffer {
     eight_bit_mime: true,
     smtp_utf8: true,
     dsn: true,
+    chunking: true,
+    binary_mime: true,
 };
-const LEAST: ClientOffer =
-    ClientOffer { size: None, start_tls: false, auth: &[], eight_bit_mime: false, smtp_utf8: false, dsn: false };
+const LEAST: ClientOffer = ClientOffer {
+    size: None,
+    start_tls: false,
+    auth: &[],
+    eight_bit_mime: false,
+    smtp_utf8: false,
+    dsn: false,
+    chunking: true,
+    binary_mime: false,
+};
 
 fn mail(text: &str) -> Result<MailParams, u16> {
     MailParams::check(&Params::parse(text).unwrap(), &ALL).map_err(|reply| reply.code)
@@ -69,7 +79,7 @@ fn bad_mail_parameters_have_the_right_reply() {
         ("SIZE=+1", 501),
         ("SIZE=1k", 501),
         ("SIZE=1 size=1", 501),
-        ("BODY=BINARYMIME", 501),
+        ("BODY=BINARY", 501),
         ("BODY", 501),
         ("SMTPUTF8=yes", 501),
         ("RET=BODY", 501),

@@ -1,0 +1,97 @@
+//! What the driver does with content: hands it to the pump, by DATA whole, by BDAT chunk after chunk, or throws it away.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Connection;
+use crate::mail::AbortReason;
+use crate::server::transfer::{Broken, Message, Parts, Transfer, swallow};
+use crate::session::{BodyOutcome, BodyPlan, Chunk, Input, Step, received};
+use crate::smtp::replies;
+
+/// The session asked for a message that belongs to no transaction: a fault of ours.
+const NO_MESSAGE: BodyOutcome =
+    BodyOutcome { reply: replies::INTERNAL_ERROR, close: true, aborted: Some(AbortReason::UpstreamFailed) };
+
+impl Connection {
+    fn parts(&mut self) -> Parts<'_> {
+        let context = self.context();
+        Parts {
+            io: &mut self.io,
+            leg: &mut self.leg,
+            chain: &mut self.chain,
+            session: &self.session,
+            config: &self.generation.config,
+            record: &mut self.record,
+            buffers: &self.gateway.buffers,
+            context,
+        }
+    }
+
+    /// Our trace field for the message that begins now.
+    fn received(&self) -> Option<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let (hostname, utf8) = (&self.generation.config.hostname, self.session.smtp_utf8());
+        Some(received::field(self.session.facts(), self.session.envelope()?, hostname, utf8, now))
+    }
+
+    pub(super) async fn receive(&mut self, plan: BodyPlan) -> BodyOutcome {
+        let Some(received) = self.received() else { return NO_MESSAGE };
+        let gateway = Arc::clone(&self.gateway);
+        let _held = gateway.shutdown.receiving();
+        let parts = self.parts();
+        let mut message = Message::by_dot(&parts, plan, received);
+        let outcome = Transfer::new(parts, &mut message).run().await;
+        self.received_whole(outcome)
+    }
+
+    /// The first chunk comes with a plan, the others go on with its message.
+    pub(super) async fn receive_chunk(&mut self, chunk: Chunk, plan: Option<BodyPlan>) -> Step {
+        let begun = self.message.take();
+        let received = self.received();
+        let gateway = Arc::clone(&self.gateway);
+        let _held = gateway.shutdown.receiving();
+        let parts = self.parts();
+        let message = match (plan, received, begun) {
+            (Some(plan), Some(received), _) => Some(Box::new(Message::by_chunks(&parts, plan, received))),
+            (_, _, begun) => begun,
+        };
+        let Some(mut message) = message else { return self.session.handle(Input::Received(NO_MESSAGE)) };
+        match Transfer::new(parts, &mut message).chunk(chunk).await {
+            Some(outcome) => {
+                let outcome = self.received_whole(outcome);
+                self.session.handle(Input::Received(outcome))
+            }
+            None => {
+                self.message = Some(message);
+                self.session.handle(Input::ChunkReceived)
+            }
+        }
+    }
+
+    fn received_whole(&mut self, outcome: BodyOutcome) -> BodyOutcome {
+        self.record.content_answered(&outcome.reply);
+        if outcome.aborted.is_none() {
+            self.chain.end_transaction();
+            if let Some(envelope) = self.session.envelope() {
+                self.record.transaction_ended(&self.session, envelope, &mut self.leg, None);
+            }
+        }
+        outcome
+    }
+
+    /// Reads a refused chunk. An error is how the session goes on, or nothing when the client is gone.
+    pub(super) async fn swallow(&mut self, octets: u64) -> Result<(), Option<Step>> {
+        match swallow(&mut self.io, octets, self.generation.config.timeouts.data).await {
+            Ok(()) => Ok(()),
+            Err(Broken::Silence) => {
+                self.record.ends("timeout");
+                Err(Some(self.session.handle(Input::Silence)))
+            }
+            Err(Broken::Gone | Broken::Endless) => {
+                self.gone().await;
+                Err(None)
+            }
+        }
+    }
+}
