@@ -18,6 +18,8 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     /// How long an EHLO answer of the upstream may be reused; zero asks at each client's EHLO.
     pub extensions_ttl: Duration,
+    /// How long its answers about recipients are kept where it is deferred; `None`: not at all.
+    pub keep_answers: Option<Duration>,
     pub pool: Pool,
 }
 
@@ -33,6 +35,7 @@ impl Upstream {
             identify: Identify::Xclient,
             tls: UpstreamTls::Off,
             extensions_ttl: Duration::ZERO,
+            keep_answers: None,
             pool: Pool::default(),
         }
     }

@@ -35,6 +35,7 @@ pub(super) const UPSTREAM: Shape = Shape {
         "tls-name",
         "tls-ca",
         "extensions-ttl",
+        "keep-answers",
         "connections",
         "idle-connections",
         "idle-time",

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::behind::{Route, Upstream};
+use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
 
 /// A whole configuration, checked: what `serve` runs on.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +41,14 @@ pub struct Config {
     pub log: Log,
     pub admin: Option<Admin>,
     pub shutdown: Shutdown,
+}
+
+impl Config {
+    /// The place of the upstream for whatever no route takes elsewhere.
+    #[must_use]
+    pub fn default_upstream(&self) -> usize {
+        self.upstreams.iter().position(|upstream| upstream.name == UPSTREAM_DEFAULT).unwrap_or_default()
+    }
 }
 
 /// One place where clients connect.

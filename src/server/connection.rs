@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::accounts::Verification;
 use crate::chain::{BodyMode, Call, Context, SessionChain};
-use crate::config::{ListenerAuth, ListenerTls};
+use crate::config::{Connect, ListenerAuth, ListenerTls};
 use crate::mail::{AbortReason, SessionFacts, Stage, TlsFacts, Verdict};
 use crate::net::stream::Stream;
 use crate::report::event;
-use crate::session::{Ask, Charge, Ended, Identity, Input, Rules, Session, Step};
+use crate::session::{Ask, Charge, Ended, Errand, Identity, Input, Purpose, Question, Rules, Session, Step};
 use crate::smtp::sasl::Secret;
 use crate::smtp::{Reply, replies};
 use crate::upstream::Telling;
@@ -69,7 +69,7 @@ impl Connection {
         let (limits, rates) = generation.limits_for(facts.peer.ip());
         let chain = SessionChain::new(Arc::clone(&generation.chain), &facts.listener);
         let io = ClientIo::new(stream, config.timeouts.write);
-        let leg = Leg::new(generation.upstreams.default_one().clone(), gateway.metrics.clone());
+        let leg = Leg::new(generation.upstreams.clone(), gateway.metrics.clone());
         let record = Record::new(&gateway.metrics, &facts.listener);
         let overdue = Instant::now() + config.timeouts.session;
         let session = Session::new(rules, limits, Arc::new(facts));
@@ -132,23 +132,15 @@ impl Connection {
                     self.session.handle(Input::Charged(room))
                 }
                 Step::AskOffer => self.ask_offer().await,
-                Step::Reach => self.reach().await,
-                Step::Forward(errand, line) => {
-                    self.leg.queue(errand, &line);
-                    self.session.handle(Input::Next)
-                }
+                Step::Reach { upstream, purpose } => self.reach(upstream, purpose).await,
+                Step::Recall(question) => self.recall(&question),
+                Step::Forward(errand, line) => self.queue(errand, &line),
                 Step::Await => match self.joining() {
                     Some(line) => self.session.handle(Input::Line(self.io.input(line))),
                     None => self.answer().await,
                 },
-                Step::LoneDot => {
-                    Box::pin(self.leg.lone_dot()).await;
-                    self.session.handle(Input::Next)
-                }
-                Step::Forsake => {
-                    self.leg.abort();
-                    self.session.handle(Input::Next)
-                }
+                Step::LoneDot => self.lone_dot().await,
+                Step::Forsake => self.forsake(),
                 Step::Verify { identity, password } => Box::pin(self.verify(&identity, password)).await,
                 Step::StartTls(reply) => match Box::pin(self.start_tls(&reply)).await {
                     Some(step) => step,
@@ -180,6 +172,9 @@ impl Connection {
 
     /// The next line, or what kept it from coming; None when the client is gone.
     async fn hear(&mut self, expect: Expect) -> Option<Step> {
+        if self.leg.may_let_go() && !self.session.is_upstream() {
+            Box::pin(self.leg.quit()).await;
+        }
         let until = self.command_deadline();
         let heard = tokio::select! {
             biased;
@@ -219,6 +214,7 @@ impl Connection {
     fn wants(&mut self, ask: &Ask) -> bool {
         if matches!(ask, Ask::Mail(_)) {
             self.chain.end_transaction();
+            self.record.mail_comes();
         }
         self.chain.wants(ask.stage())
     }
@@ -310,17 +306,47 @@ impl Connection {
         if login_may_come && self.session.facts().auth.is_none() { Telling::Postpone } else { Telling::Now }
     }
 
+    fn queue(&mut self, errand: Errand, line: &[u8]) -> Step {
+        self.leg.queue(errand, line);
+        self.session.handle(Input::Next)
+    }
+
+    async fn lone_dot(&mut self) -> Step {
+        Box::pin(self.leg.lone_dot()).await;
+        self.session.handle(Input::Next)
+    }
+
+    fn forsake(&mut self) -> Step {
+        self.leg.abort();
+        self.session.handle(Input::Next)
+    }
+
+    fn recall(&mut self, question: &Question) -> Step {
+        let answer = self.generation.answers.get(question);
+        self.session.handle(Input::Recalled(answer))
+    }
+
+    /// One eager upstream is asked in this client's name; where it is not known yet which it will be, or it is to hear
+    /// of clients later, the client is offered what all of them offer.
     async fn ask_offer(&mut self) -> Step {
-        self.learn_names().await;
-        let offer = Box::pin(self.leg.offer(self.session.facts(), self.telling())).await;
+        let among = self.session.may_go_to();
+        let eager = |at: &usize| self.generation.upstreams.at(*at).settings().connect == Connect::Eager;
+        let offer = match among.as_slice() {
+            [at] if eager(at) => {
+                self.learn_names().await;
+                Box::pin(self.leg.offer(self.session.facts(), *at, self.telling())).await
+            }
+            _ => Box::pin(self.leg.common_offer(&among)).await,
+        };
         self.session.handle(Input::Reached(offer))
     }
 
-    async fn reach(&mut self) -> Step {
+    async fn reach(&mut self, upstream: usize, purpose: Purpose) -> Step {
         self.learn_names().await;
-        self.record.transaction_began();
-        self.leg.begin_account();
-        let offer = Box::pin(self.leg.reach(self.session.facts(), Telling::Now)).await;
+        if self.record.transaction_began() {
+            self.leg.begin_account();
+        }
+        let offer = Box::pin(self.leg.reach(self.session.facts(), upstream, purpose, Telling::Now)).await;
         self.session.handle(Input::Reached(offer))
     }
 
@@ -341,7 +367,11 @@ impl Connection {
 
     /// The next of the upstream's answers that are due.
     async fn answer(&mut self) -> Step {
+        let question = if self.leg.is_asking() { self.session.question_due() } else { None };
         let answer = self.leg.answer().await;
+        if let (Some(question), Ok(reply)) = (question, &answer) {
+            self.generation.keep_answer(question, reply);
+        }
         self.session.handle(Input::Answer(answer))
     }
 

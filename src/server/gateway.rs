@@ -14,6 +14,9 @@ use crate::net::dns::{Resolver, ResolverError};
 use crate::net::tls::{Acceptor, Identity, NextHandshakes, TlsError};
 use crate::policy;
 use crate::report::Metrics;
+use crate::session::Question;
+use crate::smtp::Reply;
+use crate::state::answers::Answers;
 use crate::state::limits::Limits;
 use crate::upstream::{SetupError, Upstream, Upstreams};
 
@@ -55,6 +58,8 @@ pub struct Generation {
     pub(super) chain: Arc<Chain>,
     pub(super) upstreams: Upstreams,
     pub(super) resolver: Resolver,
+    /// What deferred upstreams answered about recipients.
+    pub(super) answers: Answers<Question>,
     /// Shared with the generations before: tickets handed out stay good, one bound holds for all hashing, and an
     /// account that was closed is closed for open sessions, too.
     pub(super) tls: Option<Arc<Acceptor>>,
@@ -98,6 +103,7 @@ impl Generation {
             chain: Arc::new(chain),
             upstreams,
             resolver,
+            answers: Answers::default(),
             tls,
             accounts,
             renewal,
@@ -109,6 +115,15 @@ impl Generation {
     #[must_use]
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// An upstream's answer about a recipient: yes, and "no such user", are kept where the operator wants that.
+    pub(super) fn keep_answer(&self, question: Question, reply: &Reply) {
+        let unknown = reply.enhanced.is_some_and(|said| (said.class, said.subject, said.detail) == (5, 1, 1));
+        let keep = self.config.upstreams.get(question.upstream).and_then(|upstream| upstream.keep_answers);
+        if let Some(keep) = keep.filter(|_| unknown || reply.class() == 2) {
+            self.answers.put(question, reply.clone(), keep);
+        }
     }
 
     /// The bounds for a client, and whether rate limits count it.

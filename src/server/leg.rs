@@ -9,18 +9,23 @@ use tokio::time::Instant;
 
 use crate::mail::SessionFacts;
 use crate::report::Metrics;
-use crate::session::{Errand, Unreached};
+use crate::session::{Errand, Purpose, Unreached};
 use crate::smtp::ehlo::Offer;
 use crate::smtp::{Reply, replies};
-use crate::upstream::{Connection, Telling, Upstream, UpstreamError, Wait};
+use crate::upstream::{Connection, Telling, UpstreamError, Upstreams, Wait};
 
 /// Lines that leave in one write; a longer group goes in several.
 const GROUP_BYTES_MAX: usize = 16 * 1_024;
 
 #[derive(Debug)]
 pub(super) struct Leg {
-    upstream: Upstream,
+    upstreams: Upstreams,
     connection: Option<Box<Connection>>,
+    /// Which upstream the connection is to, and what for.
+    at: usize,
+    purpose: Purpose,
+    /// Whom the connection knows as its client.
+    who: Option<Arc<SessionFacts>>,
     group: Lines,
     metrics: Metrics,
     account: Account,
@@ -53,8 +58,17 @@ pub(super) enum Part {
 }
 
 impl Leg {
-    pub(super) fn new(upstream: Upstream, metrics: Metrics) -> Leg {
-        Leg { upstream, connection: None, group: Lines::default(), metrics, account: Account::default() }
+    pub(super) fn new(upstreams: Upstreams, metrics: Metrics) -> Leg {
+        Leg {
+            upstreams,
+            connection: None,
+            at: 0,
+            purpose: Purpose::Session,
+            who: None,
+            group: Lines::default(),
+            metrics,
+            account: Account::default(),
+        }
     }
 
     /// A transaction begins: what was said and waited for before is not its.
@@ -68,25 +82,63 @@ impl Leg {
         (last.map(|reply| *reply), waited)
     }
 
-    /// What the upstream offers, without a connection where an answer is young enough. Before a login that is still
-    /// to come (`Postpone`) the upstream is only asked, not yet told who the client is: a Postfix that has been told
-    /// cannot be told again, and the connection would be lost to the login.
-    pub(super) async fn offer(&mut self, who: &SessionFacts, telling: Telling) -> Result<Arc<Offer>, Unreached> {
-        match self.upstream.fresh_offer() {
+    /// What the session's one upstream offers, without a connection where an answer is young enough. Before a login
+    /// that is still to come (`Postpone`) the upstream is only asked, not yet told who the client is: a Postfix that
+    /// has been told cannot be told again, and the connection would be lost to the login.
+    pub(super) async fn offer(
+        &mut self,
+        who: &Arc<SessionFacts>,
+        at: usize,
+        telling: Telling,
+    ) -> Result<Arc<Offer>, Unreached> {
+        match self.upstreams.at(at).fresh_offer() {
             Some(offer) if self.connection.is_none() => Ok(offer),
-            _ => self.reach(who, telling).await,
+            _ => self.reach(who, at, Purpose::Session, telling).await,
         }
+    }
+
+    /// What all of these upstreams offer, asked in nobody's name. Of those that are away it is what they offered last;
+    /// the reason of the last failure where nothing is known of any.
+    pub(super) async fn common_offer(&mut self, among: &[usize]) -> Result<Arc<Offer>, Unreached> {
+        let mut common: Option<Arc<Offer>> = None;
+        let mut failure = Unreached { reply: replies::UPSTREAM_AWAY, last_known: None };
+        for &at in among {
+            let upstream = self.upstreams.at(at);
+            let offer = match upstream.learn_offer().await {
+                Ok(offer) => Some(offer),
+                Err(error) => {
+                    self.note(&error);
+                    failure.reply = error.reply();
+                    self.upstreams.at(at).last_offer()
+                }
+            };
+            common = match (common, offer) {
+                (Some(common), Some(offer)) => Some(Arc::new(common.common(&offer))),
+                (common, offer) => common.or(offer),
+            };
+        }
+        common.ok_or(failure)
     }
 
     /// A connection (that knows who the client is now). One that has died while idle is replaced: nothing of this
     /// transaction was said in it.
-    pub(super) async fn reach(&mut self, who: &SessionFacts, telling: Telling) -> Result<Arc<Offer>, Unreached> {
+    pub(super) async fn reach(
+        &mut self,
+        who: &Arc<SessionFacts>,
+        at: usize,
+        purpose: Purpose,
+        telling: Telling,
+    ) -> Result<Arc<Offer>, Unreached> {
         let began = Instant::now();
+        if self.at != at {
+            self.quit().await;
+        }
+        (self.at, self.purpose, self.who) = (at, purpose, Some(Arc::clone(who)));
         let result = self.try_reach(who, telling).await;
         self.account.waited += began.elapsed();
         result.map_err(|error| {
             self.note(&error);
-            Unreached { reply: error.reply(), last_known: self.upstream.last_offer() }
+            Unreached { reply: error.reply(), last_known: self.upstreams.at(at).last_offer() }
         })
     }
 
@@ -99,10 +151,22 @@ impl Leg {
             self.connection = Some(connection);
             return Ok(offer);
         }
-        let connection = Box::new(self.upstream.acquire(who, telling).await?);
+        let connection = Box::new(self.upstreams.at(self.at).acquire(who, telling).await?);
         let offer = connection.offer();
         self.connection = Some(connection);
         Ok(offer)
+    }
+
+    /// Whether only answers about recipients are wanted.
+    pub(super) fn is_asking(&self) -> bool {
+        self.purpose == Purpose::Question && self.connection.is_some()
+    }
+
+    /// Between transactions: a connection that was for one of them only goes where the next client can have it. One
+    /// that no other client can have is kept for this one.
+    pub(super) fn may_let_go(&self) -> bool {
+        let mine = self.purpose == Purpose::Session;
+        !mine && self.connection.as_ref().is_some_and(|connection| connection.is_shareable())
     }
 
     /// A line for the upstream, with its CRLF. It leaves when the first answer is asked for.
@@ -114,7 +178,7 @@ impl Leg {
     /// Whether more lines may leave together with those that are queued.
     pub(super) fn is_collecting(&self) -> bool {
         let unsent = !self.group.octets.is_empty() && self.group.octets.len() < GROUP_BYTES_MAX;
-        unsent && self.connection.as_ref().is_some_and(|connection| connection.offer().pipelining)
+        unsent && self.connection.as_ref().is_some_and(|connection| connection.pipelines())
     }
 
     /// The next of the answers that are due; what is queued leaves first. After a failure the connection is gone, and
@@ -127,6 +191,9 @@ impl Leg {
         if self.group.due.is_empty() {
             self.group.octets = Vec::new();
             self.group.refused = false;
+            if self.purpose == Purpose::Question {
+                self.end_question().await;
+            }
         }
         let reply = result?;
         if reply.code >= 400 {
@@ -144,18 +211,26 @@ impl Leg {
         if self.group.refused {
             return Ok(replies::NEED_MAIL);
         }
-        let (lines, count) = if connection.offer().pipelining {
+        let (lines, count) = if connection.pipelines() {
             let count = u16::try_from(self.group.due.len() + 1).unwrap_or(u16::MAX);
-            (std::mem::take(&mut self.group.octets), count)
+            let mut lines = std::mem::take(&mut self.group.octets);
+            if self.purpose == Purpose::Question && !lines.is_empty() {
+                lines.extend_from_slice(b"RSET\r\n");
+                (lines, count.saturating_add(1))
+            } else {
+                (lines, count)
+            }
         } else {
             let end = self.group.octets.iter().position(|&octet| octet == b'\n').map_or(0, |at| at + 1);
             (self.group.octets.drain(..end).collect(), 1)
         };
         let wait = wait_for(errand);
-        let sent = if lines.is_empty() { Ok(()) } else { connection.send(&lines, count, wait).await };
-        let result = match sent {
-            Ok(()) => connection.reply(wait).await,
-            Err(error) => Err(error),
+        let result = match say(connection, &lines, count, wait).await {
+            // It was idle, and is gone: nothing of this transaction was ever answered in it.
+            Err(error) if errand == Errand::Mail && connection.is_reused() && error.is_farewell() => {
+                self.say_anew(&lines, count, error).await
+            }
+            result => result,
         };
         match result {
             Ok(reply) => {
@@ -166,10 +241,56 @@ impl Leg {
         }
     }
 
+    /// The answers are in; the connection is somebody else's again.
+    async fn end_question(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        // Where groups are taken, it was said with the last one.
+        let reset = if connection.pipelines() {
+            connection.reply(Wait::Rset).await
+        } else {
+            connection.command(b"RSET\r\n", Wait::Rset).await
+        };
+        if reset.is_ok_and(|reply| reply.class() == 2) {
+            connection.release().await;
+        }
+    }
+
+    /// The same once more, quietly, in another connection, if that offers the same.
+    async fn say_anew(&mut self, lines: &[u8], count: u16, error: UpstreamError) -> Result<Reply, UpstreamError> {
+        let before = self.connection.take().map(|connection| connection.offer());
+        let Some(who) = self.who.clone() else { return Err(error) };
+        let mut connection = Box::new(self.upstreams.at(self.at).acquire(&who, Telling::Now).await?);
+        if before.is_none_or(|before| *before != *connection.offer()) {
+            return Err(error);
+        }
+        let result = say(&mut connection, lines, count, Wait::Mail).await;
+        self.connection = Some(connection);
+        result
+    }
+
     /// One line and its answer.
     pub(super) async fn forward(&mut self, errand: Errand, line: &[u8]) -> Result<Reply, Reply> {
         self.queue(errand, line);
         self.answer().await
+    }
+
+    /// Says these lines in as few writes as can be; whether all of them were answered 2xx.
+    pub(super) async fn replay(&mut self, lines: &[Vec<u8>]) -> Result<bool, Reply> {
+        let mut agreed = true;
+        let mut waiting = lines.iter().peekable();
+        while let Some(line) = waiting.next() {
+            self.queue(Errand::of_line(line), line);
+            if waiting.peek().is_some() && self.is_collecting() {
+                continue;
+            }
+            while !self.group.due.is_empty() {
+                agreed &= self.answer().await?.class() == 2;
+            }
+            if !agreed {
+                return Ok(false);
+            }
+        }
+        Ok(agreed)
     }
 
     /// Ends a DATA that has no recipient (RFC 2920 3.1). Whatever the upstream says, there is nobody to deliver to;
@@ -267,6 +388,14 @@ impl Leg {
             connection.release().await;
         }
     }
+}
+
+/// Sends what there is to send, reads one answer.
+async fn say(connection: &mut Connection, lines: &[u8], count: u16, wait: Wait) -> Result<Reply, UpstreamError> {
+    if !lines.is_empty() {
+        connection.send(lines, count, wait).await?;
+    }
+    connection.reply(wait).await
 }
 
 fn wait_for(errand: Errand) -> Wait {

@@ -134,9 +134,16 @@ impl Record {
         }
     }
 
-    /// MAIL is on its way upstream.
-    pub(super) fn transaction_began(&mut self) {
+    /// The client said MAIL.
+    pub(super) fn mail_comes(&mut self) {
+        self.mail.began = None;
+    }
+
+    /// The upstream is reached for a transaction; whether it is the first time.
+    pub(super) fn transaction_began(&mut self) -> bool {
+        let first = self.mail.began.is_none();
         self.mail.began.get_or_insert_with(Instant::now);
+        first
     }
 
     /// So many octets of content came.

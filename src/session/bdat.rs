@@ -50,7 +50,7 @@ impl Session {
             Weighed::Refuse(reply) => self.refuse_chunk(chunk, reply),
             Weighed::Disconnect(reply) => self.part(reply, AbortReason::Refused),
             Weighed::Discard => self.receive_chunk(chunk, Some(BodyPlan::Discard)),
-            Weighed::Pass if self.hold => self.receive_chunk(chunk, Some(BodyPlan::Hold)),
+            Weighed::Pass if self.hold || self.defers() => self.receive_chunk(chunk, Some(BodyPlan::Hold)),
             // The upstream hears BDAT as well: nothing has to be asked before.
             Weighed::Pass if self.is_binary() => self.receive_chunk(chunk, Some(BodyPlan::Stream)),
             Weighed::Pass => self.forward(Awaited::Bdat(chunk), b"DATA\r\n".to_vec()),
@@ -95,7 +95,11 @@ impl Session {
         if chunk.octets > SWALLOWED_BYTES_MAX {
             return self.unreadable(reply);
         }
-        let then = self.forward(Awaited::ChunkRefused(chunk, Box::new(reply)), b"RSET\r\n".to_vec());
+        let then = if self.is_upstream() {
+            self.forward(Awaited::ChunkRefused(chunk, Box::new(reply)), b"RSET\r\n".to_vec())
+        } else {
+            self.swallow(chunk, reply)
+        };
         self.ended(AbortReason::Refused, then)
     }
 

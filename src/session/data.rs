@@ -42,7 +42,7 @@ impl Session {
             Weighed::Refuse(reply) => self.relay_reply(reply),
             Weighed::Disconnect(reply) => self.part(reply, AbortReason::Refused),
             Weighed::Discard => self.receive(BodyPlan::Discard),
-            Weighed::Pass if self.hold => self.receive(BodyPlan::Hold),
+            Weighed::Pass if self.hold || self.defers() => self.receive(BodyPlan::Hold),
             Weighed::Pass => self.forward(Awaited::Data, b"DATA\r\n".to_vec()),
         }
     }

@@ -80,15 +80,19 @@ impl Session {
         }
         Arc::make_mut(&mut self.facts).hello = Some(hello.clone());
         // RFC 5321 4.1.4: a HELO or EHLO in a transaction is a RSET as well.
-        let in_transaction = matches!(self.phase, Phase::Addressed(_));
+        let in_transaction = matches!(&self.phase, Phase::Addressed(transaction) if transaction.to.said);
         let step = if in_transaction {
             let reset = self.forward(Awaited::Reset(AfterReset::Hello), b"RSET\r\n".to_vec());
             self.ended(AbortReason::Reset, reset)
         } else {
-            Step::Reply(replies::OK)
+            self.ended(AbortReason::Reset, Step::Listen)
         };
         self.phase = Phase::Greeted(hello);
-        if in_transaction { step } else { self.helo_after_reset() }
+        match step {
+            step if in_transaction => step,
+            Step::Tell(ended, _) => Step::Tell(ended, Box::new(self.helo_after_reset())),
+            _ => self.helo_after_reset(),
+        }
     }
 
     /// The hello stands; what is answered depends on the verb, and EHLO asks the upstream first.

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use crate::config::Connect;
 use crate::mail::AbortReason;
 use crate::smtp::{Reply, replies};
 
@@ -21,6 +22,8 @@ const GROUP_COMMANDS_MAX: usize = 64;
 pub(super) enum Awaited {
     /// The upstream's answer to MAIL.
     Mail,
+    /// The same, where the client has its 250 already.
+    HeldMail,
     /// Its answer to RCPT, and to those that filters added before it.
     Rcpt(Box<Rcpt>),
     Data,
@@ -53,8 +56,17 @@ pub(super) struct Group {
     awaited: VecDeque<Awaited>,
     /// The command at hand came while answers to those before it are out.
     pub(super) ahead: bool,
-    /// MAIL was refused, or its connection lost: the answer to everything in this group behind it.
-    void: Option<Reply>,
+    void: Option<Void>,
+    /// MAIL goes first, and then this.
+    pub(super) behind_mail: Option<Box<Rcpt>>,
+}
+
+/// MAIL was refused, or its connection lost: what everything of this group behind it is answered.
+#[derive(Debug)]
+struct Void {
+    reply: Reply,
+    /// Whether our own answers give way to it, too: not where the client has heard 250 to MAIL.
+    ours: bool,
 }
 
 impl Group {
@@ -72,12 +84,26 @@ impl Group {
         self.awaited.iter().filter(|awaited| matches!(awaited, Awaited::Rcpt(_))).count()
     }
 
+    /// What is answered next.
+    pub(super) fn next(&self) -> Option<&Awaited> {
+        self.awaited.front()
+    }
+
+    /// MAIL has not been refused.
+    pub(super) fn stands(&self) -> bool {
+        self.void.is_none()
+    }
+
+    pub(super) fn void_from_held(&mut self, reply: Reply) {
+        self.void = Some(Void { reply, ours: false });
+    }
+
     /// Whether a line behind what is out could be refused by what is out in a way that changes its meaning.
     fn is_open(&self) -> bool {
         match self.awaited.back() {
             Some(Awaited::Rcpt(rcpt)) => rcpt.to_add.is_empty(),
             Some(Awaited::Mail | Awaited::Said(_) | Awaited::Refused(_) | Awaited::Unparsed(_)) => true,
-            Some(Awaited::Data | Awaited::Reset(_) | Awaited::Part(..)) | None => false,
+            Some(Awaited::HeldMail | Awaited::Data | Awaited::Reset(_) | Awaited::Part(..)) | None => false,
             // The client's next octets are no command.
             Some(Awaited::Bdat(_) | Awaited::ChunkRefused(..)) => false,
         }
@@ -95,9 +121,9 @@ impl Session {
         }
         let recipients = transaction.envelope.recipients.len() + self.group.recipients();
         if line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"RCPT ")) {
-            return self.limits.recipients.is_none_or(|max| recipients < max as usize);
+            return self.recipients_max().is_none_or(|max| recipients < max);
         }
-        data && recipients > 0 && line.eq_ignore_ascii_case(b"DATA")
+        data && recipients > 0 && transaction.to.connect != Connect::Deferred && line.eq_ignore_ascii_case(b"DATA")
     }
 
     /// The next answer of the upstream is here.
@@ -106,10 +132,11 @@ impl Session {
             return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
         };
         if let (Some(void), Awaited::Rcpt(_) | Awaited::Data) = (&self.group.void, &awaited) {
-            return self.settle_void(void.clone(), &answer);
+            return self.settle_void(void.reply.clone(), &answer);
         }
         match awaited {
             Awaited::Mail => self.settle_mail(answer),
+            Awaited::HeldMail => self.settle_held_mail(answer),
             Awaited::Rcpt(rcpt) => self.settle_rcpt(rcpt, answer),
             Awaited::Data => self.settle_data(answer),
             Awaited::Bdat(chunk) => self.settle_bdat(chunk, answer),
@@ -137,7 +164,7 @@ impl Session {
 
     /// Everything of this group behind MAIL hears this.
     pub(super) fn void_group(&mut self, reply: Reply) {
-        self.group.void = (!self.group.is_empty()).then_some(reply);
+        self.group.void = (!self.group.is_empty()).then_some(Void { reply, ours: true });
     }
 
     /// A lone dot ends the upstream's DATA (it took no recipient), then the client hears this.
@@ -152,9 +179,9 @@ impl Session {
         self.pending = Pending::Group;
         if self.group.awaited.front().is_some_and(Awaited::is_ours) {
             return match self.group.awaited.pop_front() {
-                Some(Awaited::Said(_) | Awaited::Refused(_)) if self.group.void.is_some() => {
-                    let void = self.group.void.clone().unwrap_or(replies::NEED_MAIL);
-                    self.relay_reply(void)
+                Some(Awaited::Said(reply) | Awaited::Refused(reply)) if self.group.void.is_some() => {
+                    let void = self.group.void.as_ref().filter(|void| void.ours);
+                    self.relay_reply(void.map_or(reply, |void| void.reply.clone()))
                 }
                 Some(Awaited::Said(reply)) => self.say(reply),
                 Some(Awaited::Refused(reply) | Awaited::Unparsed(reply)) => self.refuse(reply),
@@ -162,8 +189,11 @@ impl Session {
                 _ => self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed),
             };
         }
+        if let Some(rcpt) = self.group.behind_mail.take() {
+            return self.forward_rcpt(rcpt);
+        }
         if self.group.is_empty() {
-            self.group.void = None;
+            self.group_is_over();
             self.pending = Pending::Command;
             return Step::Listen;
         }
@@ -176,12 +206,22 @@ impl Session {
             return self.wait_for_turn(Awaited::Said(reply));
         }
         if self.group.is_empty() {
-            self.group.void = None;
+            self.group_is_over();
             self.pending = Pending::Command;
             return Step::Reply(reply);
         }
         self.pending = Pending::Group;
         Step::Said(reply)
+    }
+
+    /// A deferred transaction ends upstream with each group.
+    fn group_is_over(&mut self) {
+        self.group.void = None;
+        if let Phase::Addressed(transaction) = &mut self.phase
+            && transaction.to.connect == Connect::Deferred
+        {
+            transaction.to.said = false;
+        }
     }
 
     /// What is out has to be answered first.
@@ -207,7 +247,7 @@ impl Awaited {
 
     fn errand(&self) -> super::Errand {
         match self {
-            Awaited::Mail => super::Errand::Mail,
+            Awaited::Mail | Awaited::HeldMail => super::Errand::Mail,
             Awaited::Rcpt(_) => super::Errand::Rcpt,
             Awaited::Data | Awaited::Bdat(_) => super::Errand::Data,
             _ => super::Errand::Rset,

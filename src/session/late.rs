@@ -3,6 +3,7 @@
 
 use crate::mail::{Edit, Recipient, Sender};
 use crate::policy::relay;
+use crate::smtp::ehlo::Offer;
 use crate::smtp::{Reply, replies};
 
 use super::Session;
@@ -11,18 +12,20 @@ use super::{mail, rcpt};
 
 impl Session {
     /// The lines to send upstream, each of which must be answered 2xx: an added recipient is one more RCPT, a
-    /// changed sender or a removed recipient is RSET and the transaction anew. Empty when nothing changed.
+    /// changed sender or a removed recipient is RSET and the transaction anew; a deferred transaction is said whole.
+    /// Empty when nothing changed. `upstream` is what the upstream offers.
     ///
     /// # Errors
     /// The client's answer when the edits cannot be carried out: an added recipient beyond what the client may
     /// do, an address the transaction has no SMTPUTF8 for, or nobody left.
-    pub fn late_edits(&self, edits: Vec<Edit>) -> Result<Vec<Vec<u8>>, Reply> {
+    pub fn late_edits(&self, edits: Vec<Edit>, upstream: &Offer) -> Result<Vec<Vec<u8>>, Reply> {
         let Phase::Addressed(transaction) = &self.phase else { return Err(replies::INTERNAL_ERROR) };
+        let standing = transaction.to.said;
         let mut sender: Sender = transaction.envelope.sender.clone();
         let before = transaction.envelope.recipients.iter().chain(&transaction.added);
         let mut recipients: Vec<Recipient> = before.cloned().collect();
         let mut added: Vec<Recipient> = Vec::new();
-        let mut anew = false;
+        let mut anew = !standing;
         for edit in edits {
             match edit {
                 Edit::SetSender(changed) => (sender, anew) = (changed, true),
@@ -48,13 +51,15 @@ impl Session {
         }
         let mut lines = Vec::new();
         if anew {
-            lines.push(b"RSET\r\n".to_vec());
-            lines.push(mail::line(&sender, transaction.smtp_utf8, &transaction.upstream)?);
+            if standing {
+                lines.push(b"RSET\r\n".to_vec());
+            }
+            lines.push(mail::line(&sender, transaction.smtp_utf8, upstream)?);
         } else {
             recipients.clear();
         }
         for recipient in recipients.iter().chain(&added) {
-            lines.push(rcpt::line(transaction, recipient)?);
+            lines.push(rcpt::line(transaction, upstream, recipient)?);
         }
         Ok(lines)
     }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::config::ListenerAuth;
+use crate::config::{Connect, ListenerAuth};
 use crate::mail::{AbortReason, Edit, Envelope, Sender, Stage, Verdict};
 use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::params::{BodyKind, MailParams, Param, Params};
 use crate::smtp::sasl::Mechanism;
 use crate::smtp::{Reply, ReversePath, replies};
 
+use super::destination::Destination;
 use super::group::Awaited;
 use super::phase::{Mail, Pending, Phase, Transaction};
 use super::weigh::{Weighed, weigh};
-use super::{Ask, Charge, Session, Step, Unreached};
+use super::{Ask, Charge, Purpose, Session, Step, Unreached};
 
 impl Session {
     pub(super) fn check_mail(&mut self, path: ReversePath, params: Params) -> Step {
@@ -88,8 +89,37 @@ impl Session {
                 mail.sender = sender;
             }
         }
-        self.pending = Pending::MailReach(mail);
-        Step::Reach
+        let to = self.destination(&mail.sender);
+        match to.upstream.filter(|_| to.connect == Connect::Eager) {
+            Some(upstream) => {
+                self.pending = Pending::MailReach(mail);
+                Step::Reach { upstream, purpose: Purpose::Session }
+            }
+            None => {
+                self.address(*mail, to, Arc::default());
+                self.transactions = self.transactions.saturating_add(1);
+                self.say(replies::SENDER_OK)
+            }
+        }
+    }
+
+    /// From here on there is a transaction.
+    fn address(&mut self, mail: Mail, to: Destination, upstream: Arc<Offer>) {
+        let Phase::Greeted(hello) = std::mem::take(&mut self.phase) else { return };
+        let id = format!("{}.{}", self.facts.id, self.transactions.saturating_add(1));
+        let Mail { sender, smtp_utf8, binary } = mail;
+        self.phase = Phase::Addressed(Box::new(Transaction {
+            hello,
+            envelope: Arc::new(Envelope { id: Arc::from(id), sender, recipients: Vec::new() }),
+            smtp_utf8,
+            binary,
+            attempts: 0,
+            added: Vec::new(),
+            chunked: None,
+            to,
+            upstream,
+            lost: None,
+        }));
     }
 
     /// The upstream of this very transaction is known: only what it offers is sent to it. What the client was
@@ -103,22 +133,8 @@ impl Session {
             Ok(line) => line,
             Err(reply) => return self.say(reply),
         };
-        let Phase::Greeted(hello) = std::mem::take(&mut self.phase) else {
-            return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
-        };
-        let id = format!("{}.{}", self.facts.id, self.transactions.saturating_add(1));
-        let Mail { sender, smtp_utf8, binary } = mail;
-        self.phase = Phase::Addressed(Box::new(Transaction {
-            hello,
-            envelope: Arc::new(Envelope { id: Arc::from(id), sender, recipients: Vec::new() }),
-            smtp_utf8,
-            binary,
-            attempts: 0,
-            added: Vec::new(),
-            chunked: None,
-            upstream,
-            lost: None,
-        }));
+        let to = Destination { said: true, ..self.destination(&mail.sender) };
+        self.address(mail, to, upstream);
         self.forward(Awaited::Mail, line)
     }
 

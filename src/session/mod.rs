@@ -7,6 +7,7 @@
 mod auth;
 mod bdat;
 mod data;
+mod destination;
 mod greet;
 mod group;
 mod late;
@@ -33,7 +34,10 @@ use crate::smtp::{Reply, replies};
 pub use bdat::SWALLOWED_BYTES_MAX;
 use group::{Awaited, Group};
 use phase::{Pending, Phase};
-pub use step::{Ask, BadLine, BodyOutcome, BodyPlan, Charge, Chunk, Ended, Errand, Identity, Input, Step, Unreached};
+pub use step::{
+    Ask, BadLine, BodyOutcome, BodyPlan, Charge, Chunk, Ended, Errand, Identity, Input, Purpose, Question, SenderClass,
+    Step, Unreached,
+};
 
 /// The parts of a configuration that one session is judged by; shared, and kept to the session's end over a reload.
 #[derive(Debug, Clone)]
@@ -207,6 +211,8 @@ impl Session {
             (Pending::MailReach(mail), Input::Reached(reached)) => self.mail_reached(*mail, reached),
             (Pending::RcptGate(rcpt), Input::Charged(room)) => self.rcpt_gate(rcpt, room),
             (Pending::Rcpt(rcpt), Input::Verdict(verdict, edits)) => self.weigh_rcpt(rcpt, verdict, edits),
+            (Pending::Recall(rcpt), Input::Recalled(answer)) => self.recalled(rcpt, answer),
+            (Pending::RcptReach(rcpt), Input::Reached(reached)) => self.rcpt_reached(rcpt, reached),
             (Pending::Data, Input::Verdict(verdict, _)) => self.weigh_data(verdict),
             (Pending::Content, Input::Received(outcome)) => self.settle_content(outcome),
             (Pending::Bdat(chunk), Input::Verdict(verdict, _)) => self.weigh_bdat(chunk, verdict),

@@ -9,6 +9,7 @@ use crate::smtp::ehlo::Offer;
 use crate::smtp::sasl::{Exchange, Mechanism, Secret};
 
 use super::Chunk;
+use super::destination::Destination;
 
 /// Where the session stands between two commands.
 #[derive(Debug, Default)]
@@ -35,6 +36,7 @@ pub(super) struct Transaction {
     pub(super) attempts: u32,
     /// Recipients that filters added and the upstream took.
     pub(super) added: Vec<Recipient>,
+    pub(super) to: Destination,
     /// What the upstream offers in this transaction.
     pub(super) upstream: Arc<Offer>,
     /// Octets announced by BDAT so far; None before the first one.
@@ -67,6 +69,8 @@ pub(super) enum Pending {
     MailReach(Box<Mail>),
     RcptGate(Box<Rcpt>),
     Rcpt(Box<Rcpt>),
+    RcptReach(Box<Rcpt>),
+    Recall(Box<Rcpt>),
     Data,
     Content,
     Bdat(Chunk),

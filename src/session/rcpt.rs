@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::mail::{AbortReason, Edit, Recipient, Stage, Verdict};
 use crate::policy::relay::{self, Denied, Standing};
+use crate::smtp::ehlo::Offer;
 use crate::smtp::params::{Params, RcptParams};
 use crate::smtp::{ForwardPath, Reply, replies};
 
@@ -16,7 +17,7 @@ use super::{Ask, Charge, Session, Step};
 impl Session {
     pub(super) fn check_rcpt(&mut self, path: ForwardPath, params: Params) -> Step {
         let standing = self.standing();
-        let (max, offered) = (self.limits.recipients, self.offered);
+        let (max, offered) = (self.recipients_max(), self.offered);
         let Phase::Addressed(transaction) = &mut self.phase else {
             return self.refuse(match self.phase {
                 Phase::Greeted(_) => replies::NEED_MAIL,
@@ -31,7 +32,7 @@ impl Session {
             return self.refuse(replies::CHUNKS_BEGUN);
         }
         transaction.attempts = transaction.attempts.saturating_add(1);
-        if max.is_some_and(|max| transaction.envelope.recipients.len() >= max as usize) {
+        if max.is_some_and(|max| transaction.envelope.recipients.len() >= max) {
             return self.say(replies::TOO_MANY_RECIPIENTS);
         }
         let utf8 = transaction.smtp_utf8;
@@ -89,16 +90,16 @@ impl Session {
                 rcpt.recipient = recipient;
             }
         }
-        self.forward_rcpt(rcpt)
+        self.bring_rcpt(rcpt)
     }
 
     /// Recipients that filters added go first: while one of them can be refused, the client was promised nothing.
-    fn forward_rcpt(&mut self, rcpt: Box<Rcpt>) -> Step {
+    pub(super) fn forward_rcpt(&mut self, rcpt: Box<Rcpt>) -> Step {
         let Phase::Addressed(transaction) = &self.phase else {
             return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
         };
         let next = rcpt.to_add.first().unwrap_or(&rcpt.recipient);
-        match line(transaction, next) {
+        match line(transaction, &transaction.upstream, next) {
             Ok(line) => self.forward(Awaited::Rcpt(rcpt), line),
             Err(reply) => self.say(reply),
         }
@@ -108,6 +109,7 @@ impl Session {
         let reply = match answer {
             Ok(reply) => reply,
             // The connection is gone and the transaction with it: nothing that was accepted is promised any more.
+            Err(failure) if self.defers() => return self.say(failure),
             Err(failure) => return self.lose_transaction(failure),
         };
         let Phase::Addressed(transaction) = &mut self.phase else {
@@ -128,13 +130,13 @@ impl Session {
     }
 }
 
-pub(super) fn line(transaction: &Transaction, recipient: &Recipient) -> Result<Vec<u8>, Reply> {
+pub(super) fn line(transaction: &Transaction, upstream: &Offer, recipient: &Recipient) -> Result<Vec<u8>, Reply> {
     if !recipient.path.is_ascii() && !transaction.smtp_utf8 {
         return Err(replies::FILTER_FAULT);
     }
     let mut line = format!("RCPT TO:<{}>", recipient.path.as_str()).into_bytes();
     for param in recipient.params.iter() {
-        match passage(&transaction.upstream, param) {
+        match passage(upstream, param) {
             Passage::Forward => line.extend_from_slice(format!(" {param}").as_bytes()),
             Passage::Ours => {}
             Passage::Lost => return Err(replies::UPSTREAM_CHANGED),

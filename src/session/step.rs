@@ -28,6 +28,8 @@ pub enum Input<'a> {
     Answer(Result<Reply, Reply>),
     /// The step that asked no question is done (`Forward`, `Said`, `LoneDot`, `Forsake`).
     Next,
+    /// The answer to `Step::Recall`.
+    Recalled(Option<Reply>),
     /// The answer to `Step::Verify`.
     Identity(Identity),
     /// The answer to `Step::StartTls`; without facts the handshake failed and the connection is gone.
@@ -84,8 +86,10 @@ pub enum Step {
     Charge(Charge),
     /// Find out what the upstream offers (from an answer young enough, else by connecting).
     AskOffer,
-    /// Have an upstream connection that knows who the client is.
-    Reach,
+    /// Have a connection to this one of `Config::upstreams` that knows who the client is.
+    Reach { upstream: usize, purpose: Purpose },
+    /// What did the upstream answer to this lately?
+    Recall(Question),
     /// Queue this line (with its CRLF) for the upstream; its answer is due.
     Forward(Errand, Vec<u8>),
     /// Hand in the next line of the group, if it is there and [`Session::joins`](super::Session::joins); otherwise
@@ -115,6 +119,39 @@ pub struct Chunk {
     pub octets: u64,
     /// The message ends with it.
     pub last: bool,
+}
+
+/// What an upstream connection is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// This client's transactions, as long as it is here.
+    Session,
+    /// One transaction.
+    Transaction,
+    /// Recipients are asked about; the transaction ends with its answers, and so does the need for the connection.
+    Question,
+}
+
+/// What an upstream's answer about a recipient depends on, as far as we can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Which of `Config::upstreams`.
+    pub upstream: usize,
+    /// Which of `Config::listeners`.
+    pub listener: usize,
+    pub authenticated: bool,
+    pub sender: SenderClass,
+    /// Lower case.
+    pub recipient: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SenderClass {
+    /// A bounce.
+    Null,
+    /// From one of our own domains.
+    Ours,
+    Foreign,
 }
 
 /// No upstream connection.

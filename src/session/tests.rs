@@ -73,7 +73,7 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
             }
             Step::Tell(_, then) => *then,
             Step::Charge(_) => session.handle(Input::Charged(Ok(()))),
-            Step::AskOffer | Step::Reach => session.handle(Input::Reached(Ok(Arc::new(Offer::default())))),
+            Step::AskOffer | Step::Reach { .. } => session.handle(Input::Reached(Ok(Arc::new(Offer::default())))),
             Step::Forward(_, line) => {
                 upstream.push(String::from_utf8(line).unwrap());
                 session.handle(Input::Next)
@@ -85,6 +85,7 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
                     session.handle(Input::Answer(Ok(Reply::new(code, None, "as the world wills"))))
                 }
             },
+            Step::Recall(_) => session.handle(Input::Recalled(None)),
             Step::Said(_) | Step::LoneDot | Step::Forsake => session.handle(Input::Next),
             Step::Verify { .. } => session.handle(Input::Identity(Identity::Bad)),
             Step::StartTls(_) => break,
@@ -250,7 +251,7 @@ fn talk(commands: &[String], lenient: bool, groups: bool) -> (Vec<u16>, Vec<usiz
             Step::Consult(_) => session.handle(Input::Verdict(Verdict::NEXT, Vec::new())),
             Step::Tell(_, then) => *then,
             Step::Charge(_) => session.handle(Input::Charged(Ok(()))),
-            Step::AskOffer | Step::Reach => session.handle(Input::Reached(Ok(Arc::new(Offer::default())))),
+            Step::AskOffer | Step::Reach { .. } => session.handle(Input::Reached(Ok(Arc::new(Offer::default())))),
             Step::Forward(_, line) => {
                 model.hear(std::str::from_utf8(&line).unwrap());
                 session.handle(Input::Next)
@@ -262,6 +263,7 @@ fn talk(commands: &[String], lenient: bool, groups: bool) -> (Vec<u16>, Vec<usiz
                     session.handle(Input::Answer(Ok(reply)))
                 }
             },
+            Step::Recall(_) => session.handle(Input::Recalled(None)),
             Step::LoneDot => {
                 assert_eq!(model.recipients, 0, "a dot that delivers something");
                 model.addressed = false;

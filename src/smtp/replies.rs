@@ -91,6 +91,9 @@ pub const NEED_HELO: Reply = say(503, (5, 5, 1), "Error: send HELO or EHLO first
 pub const NEED_MAIL: Reply = say(503, (5, 5, 1), "Error: need MAIL command");
 pub const NEED_RCPT: Reply = say(503, (5, 5, 1), "Error: need RCPT command");
 pub const NO_VALID_RECIPIENTS: Reply = say(554, (5, 5, 1), "Error: no valid recipients");
+/// One message has one upstream.
+pub const ANOTHER_UPSTREAM: Reply =
+    say(452, (4, 5, 3), "This recipient is served elsewhere, send to it in another transaction");
 pub const NESTED_MAIL: Reply = say(503, (5, 5, 1), "Error: nested MAIL command");
 pub const NOT_DURING_MAIL: Reply = say(503, (5, 5, 1), "Error: not allowed during a mail transaction");
 
@@ -194,6 +197,9 @@ pub const UPSTREAM_CHANGED: Reply =
 /// A filter added, removed or rewrote an address and the upstream did not take the result.
 pub const EDIT_REFUSED_UPSTREAM: Reply =
     say(451, (4, 3, 5), "The mail server behind this gateway refused what local policy made of this, try again later");
+/// A deferred message was said to the upstream, and it took back what it had answered about sender or recipients.
+pub const UPSTREAM_ANSWERS_OTHERWISE: Reply =
+    say(451, (4, 3, 0), "The mail server behind this gateway answers otherwise than before, try again later");
 /// The final dot was sent and no answer came: the message may or may not be there (RFC 1047).
 pub const OUTCOME_UNKNOWN: Reply =
     say(451, (4, 4, 2), "No answer from the mail server behind this gateway after the message, try again later");

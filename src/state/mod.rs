@@ -1,5 +1,6 @@
-//! Floor 5: what sessions share: rate limits, counters, key-value, tables; and the spool of a held message.
+//! Floor 5: what sessions share: rate limits, kept answers, counters, key-value, tables; and the spool of a held message.
 
+pub mod answers;
 pub mod counters;
 pub mod kv;
 pub mod limits;

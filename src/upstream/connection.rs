@@ -98,6 +98,12 @@ impl Connection {
         self.quit().await;
     }
 
+    /// Whether another client's transactions may follow this client's in it.
+    #[must_use]
+    pub fn is_shareable(&self) -> bool {
+        self.manner != Manner::Xclient || !self.offer.xclient.is_empty()
+    }
+
     /// The upstream leg is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {

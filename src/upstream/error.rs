@@ -64,6 +64,12 @@ impl UpstreamError {
         }
     }
 
+    /// How a connection ends that was left alone for too long.
+    #[must_use]
+    pub fn is_farewell(&self) -> bool {
+        matches!(self, UpstreamError::Closed(_) | UpstreamError::Closing { .. } | UpstreamError::Io { .. })
+    }
+
     /// What the client is told: 451, in the upstream's own words where they are for it.
     #[must_use]
     pub fn reply(&self) -> Reply {

@@ -73,6 +73,12 @@ impl Upstreams {
         &self.default
     }
 
+    /// The one at this place of the configuration.
+    #[must_use]
+    pub fn at(&self, place: usize) -> &Upstream {
+        self.all.get(place).unwrap_or(&self.default)
+    }
+
     /// In the order of the configuration.
     pub fn all(&self) -> impl Iterator<Item = &Upstream> {
         self.all.iter()

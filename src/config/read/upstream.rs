@@ -35,6 +35,11 @@ const TLS_CHOICES: &[(&str, Mode)] =
 /// An EHLO answer older than this says little about today's upstream.
 const EXTENSIONS_TTL_MAX: Duration = Duration::from_secs(24 * 3_600);
 
+/// Where it is not asked at each EHLO.
+const EXTENSIONS_TTL: Duration = Duration::from_secs(60);
+/// A mailbox that was there yesterday may be gone.
+const KEEP_ANSWERS_MAX: Duration = Duration::from_secs(24 * 3_600);
+
 /// Servers of one upstream; more than this is a generated file gone wrong.
 const SERVERS_MAX: usize = 64;
 /// More connections than any mail server takes from one client.
@@ -79,11 +84,14 @@ fn read(section: &Section<'_>) -> Option<Upstream> {
     let servers = section.required("address", "address = \"127.0.0.1:10025\"", servers).flatten();
     let connect = section.get_or("connect", Connect::Eager, |v| v.one_of(CONNECT_CHOICES));
     let identify = section.get_or("identify", Identify::Xclient, |v| v.one_of(IDENTIFY_CHOICES));
-    let extensions_ttl =
-        section.get_or("extensions-ttl", Duration::ZERO, |v| v.duration(Duration::ZERO..=EXTENSIONS_TTL_MAX));
+    // Who may not hear of a client at its EHLO cannot be asked there.
+    let ttl = if connect == Connect::Eager { Duration::ZERO } else { EXTENSIONS_TTL };
+    let extensions_ttl = section.get_or("extensions-ttl", ttl, |v| v.duration(Duration::ZERO..=EXTENSIONS_TTL_MAX));
+    let keep_answers =
+        section.get_or("keep-answers", None, |v| v.or_off(|v| v.duration(Duration::from_secs(1)..=KEEP_ANSWERS_MAX)));
     let tls = tls(section, servers.as_ref());
     let pool = pool(section);
-    Some(Upstream { name, servers: servers?, connect, identify, tls: tls?, extensions_ttl, pool })
+    Some(Upstream { name, servers: servers?, connect, identify, tls: tls?, extensions_ttl, keep_answers, pool })
 }
 
 fn pool(section: &Section<'_>) -> Pool {

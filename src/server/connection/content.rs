@@ -22,6 +22,7 @@ impl Connection {
             chain: &mut self.chain,
             session: &self.session,
             config: &self.generation.config,
+            answers: &self.generation.answers,
             record: &mut self.record,
             buffers: &self.gateway.buffers,
             context,

@@ -1,9 +1,14 @@
 //! The end of a message: the last verdict, the final dot, the answer. The only file that sends a dot of its own.
 
+use std::sync::Arc;
+
 use crate::chain::{Call, Held};
 use crate::mail::{AbortReason, Edit, Stage};
-use crate::session::{BodyOutcome, BodyPlan, Errand};
+use crate::session::{BodyOutcome, BodyPlan, Errand, Purpose};
+use crate::smtp::ehlo::Offer;
 use crate::smtp::{Reply, replies};
+
+use crate::upstream::Telling;
 
 use super::{Broken, CHUNK_BYTES_MAX, Course, Fate, Part, Transfer};
 
@@ -87,20 +92,24 @@ impl Transfer<'_> {
     }
 
     async fn say_held(&mut self, edits: Vec<Edit>, held: &Held) -> Result<(), Fate> {
-        let lines = match self.with.session.late_edits(edits) {
+        let upstream = self.reach().await?;
+        let lines = match self.with.session.late_edits(edits, &upstream) {
             Ok(lines) => lines,
             Err(reply) => {
                 self.with.leg.reset().await;
                 return Err(Fate::refused(reply));
             }
         };
-        for line in &lines {
-            let reply = self.with.leg.forward(Errand::of_line(line), line).await.map_err(Fate::upstream_failed)?;
-            if reply.class() != 2 {
-                // The client was told otherwise when it said MAIL and RCPT.
-                self.with.leg.reset().await;
+        if !self.with.leg.replay(&lines).await.map_err(Fate::upstream_failed)? {
+            // The client was told otherwise when it said MAIL and RCPT.
+            self.with.leg.reset().await;
+            if !self.with.session.defers() {
                 return Err(Fate::refused(replies::EDIT_REFUSED_UPSTREAM));
             }
+            for question in self.with.session.questions() {
+                self.with.answers.forget(&question);
+            }
+            return Err(Fate::refused(replies::UPSTREAM_ANSWERS_OTHERWISE));
         }
         if self.message.outbound.is_dots() {
             let reply = self.with.leg.forward(Errand::Data, b"DATA\r\n").await.map_err(Fate::upstream_failed)?;
@@ -116,6 +125,17 @@ impl Transfer<'_> {
             self.with.leg.abort();
         }
         sent
+    }
+
+    /// A deferred message has no upstream yet.
+    async fn reach(&mut self) -> Result<Arc<Offer>, Fate> {
+        let session = self.with.session;
+        if !session.defers() {
+            return Ok(session.upstream_offer());
+        }
+        let reached =
+            self.with.leg.reach(session.facts(), session.upstream(), Purpose::Transaction, Telling::Now).await;
+        reached.map_err(|unreached| Fate::upstream_failed(unreached.reply))
     }
 
     async fn send_held(&mut self, held: &Held) -> Result<(), Fate> {

@@ -16,9 +16,10 @@ use crate::config::BareLineEnds;
 use crate::config::Config;
 use crate::mail::{AbortReason, Stage};
 use crate::session::weigh::{Weighed, weigh};
-use crate::session::{BodyOutcome, BodyPlan, Chunk, Session};
+use crate::session::{BodyOutcome, BodyPlan, Chunk, Question, Session};
 use crate::smtp::body::{BareEnds, ContentScanner, DataScanner, Normalizer, unstuff_into};
 use crate::smtp::{Reply, replies};
+use crate::state::answers::Answers;
 
 use super::buffers::BodyBuffers;
 use super::client::ClientIo;
@@ -40,6 +41,7 @@ pub(super) struct Parts<'a> {
     pub(super) chain: &'a mut SessionChain,
     pub(super) session: &'a Session,
     pub(super) config: &'a Config,
+    pub(super) answers: &'a Answers<Question>,
     pub(super) record: &'a mut Record,
     pub(super) buffers: &'a BodyBuffers,
     pub(super) context: Context,
