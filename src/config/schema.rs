@@ -19,8 +19,21 @@ pub(super) const TOP: Shape = Shape {
     ],
 };
 
-pub(super) const LISTENER: Shape =
-    Shape { title: "[[listener]]", keys: &["name", "address", "tls", "auth", "require-tls", "filters"] };
+pub(super) const LISTENER: Shape = Shape {
+    title: "[[listener]]",
+    keys: &[
+        "name",
+        "address",
+        "tls",
+        "auth",
+        "require-tls",
+        "filters",
+        "helo-checks",
+        "vrfy",
+        "help",
+        "strict-addresses",
+    ],
+};
 
 pub(super) const TLS: Shape = Shape { title: "[tls]", keys: &["certificate", "key", "min-version"] };
 
@@ -61,10 +74,13 @@ pub(super) const LIMITS: Shape = Shape {
         "header-block",
         "header-fields",
         "received-fields",
+        "own-received-fields",
         "messages",
         "errors",
         "auth-failures",
         "idle-commands",
+        "forbidden-commands",
+        "data-rate",
         "bare-line-ends",
     ],
 };

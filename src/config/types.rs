@@ -64,6 +64,33 @@ pub struct Listener {
     pub require_tls: bool,
     /// Names of the filters that run here, in `Config::filters` order.
     pub filters: Vec<String>,
+    /// What a stranger's HELO name must pass.
+    pub helo_checks: Vec<HeloCheck>,
+    pub vrfy: Vrfy,
+    /// What HELP is answered: 214 with this text, or 502.
+    pub help: Option<String>,
+    /// Addresses must be in the exact form of RFC 5321 4.1.2.
+    pub strict_addresses: bool,
+}
+
+/// One thing that a HELO or EHLO name can be held to (RFC 5321 4.1.1.1). Trusted networks are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeloCheck {
+    /// A domain name or an address literal: 501.
+    Syntax,
+    /// One that has a dot in it, or an address literal: 504.
+    Fqdn,
+    /// Neither our own name nor the address of ours that the client came to: 550.
+    NotOurs,
+}
+
+/// VRFY (RFC 5321 3.5.3): nobody learns here who exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vrfy {
+    /// 252.
+    Neutral,
+    /// 502.
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +160,12 @@ pub struct Limits {
     pub idle_commands: Option<u32>,
     /// Received fields in a message before it is called a loop, 554 5.4.6.
     pub received_fields: Option<u32>,
+    /// The same for Received fields that this gateway wrote.
+    pub own_received_fields: Option<u32>,
+    /// First words, in capitals, that end the session with 421.
+    pub forbidden_commands: Vec<String>,
+    /// Content, in the long run, must come this fast.
+    pub data_bytes_per_second_min: Option<u32>,
     /// What a bare CR or bare LF in content means.
     pub bare_line_ends: BareLineEnds,
 }

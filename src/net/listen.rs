@@ -212,6 +212,10 @@ mod tests {
             auth: ListenerAuth::Off,
             require_tls: false,
             filters: Vec::new(),
+            helo_checks: Vec::new(),
+            vrfy: crate::config::Vrfy::Neutral,
+            help: None,
+            strict_addresses: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Floor 3: pure decisions. Time is an argument; nothing here waits or remembers.
 
+pub mod hello;
 pub mod limits;
 pub mod relay;
 pub mod routes;

@@ -46,13 +46,13 @@ pub(super) struct ClientIo {
     start: usize,
     output: Vec<u8>,
     /// Inside a line that is too long.
-    skipping: bool,
+    skipping: Option<BadLine>,
     write_wait: Duration,
 }
 
 impl ClientIo {
     pub(super) fn new(stream: Stream, write_wait: Duration) -> ClientIo {
-        ClientIo { stream, input: Vec::new(), start: 0, output: Vec::new(), skipping: false, write_wait }
+        ClientIo { stream, input: Vec::new(), start: 0, output: Vec::new(), skipping: None, write_wait }
     }
 
     pub(super) fn queue(&mut self, reply: &Reply) {
@@ -105,15 +105,15 @@ impl ClientIo {
     pub(super) fn buffered_line(&mut self, expect: Expect) -> Option<Heard> {
         loop {
             let waiting = self.input.get(self.start..).unwrap_or_default();
-            if self.skipping {
+            if let Some(bad) = self.skipping {
                 let (ended, consumed) = match skip_line(waiting) {
                     Skipped::Ended { consumed } => (true, consumed),
                     Skipped::More { consumed } => (false, consumed),
                 };
                 self.start += consumed;
-                self.skipping = !ended;
                 if ended {
-                    return Some(Heard::Bad(BadLine::TooLong));
+                    self.skipping = None;
+                    return Some(Heard::Bad(bad));
                 }
             }
             let waiting = self.input.get(self.start..).unwrap_or_default();
@@ -135,7 +135,8 @@ impl ClientIo {
                     if expect == Expect::Command && is_foreign(self.input(beginning.clone())) {
                         return Some(Heard::Line(beginning));
                     }
-                    self.skipping = true;
+                    let auth = max == AUTH_LINE_OCTETS_MAX;
+                    self.skipping = Some(if auth { BadLine::AuthTooLong } else { BadLine::TooLong });
                 }
                 LineScan::Incomplete => {
                     // A TLS handshake (or SOCKS, or RDP) has no lines to wait for.
@@ -237,3 +238,6 @@ impl ClientIo {
         std::mem::replace(&mut self.input, rest)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,6 +68,9 @@ impl Session {
         if self.limits.idle_commands.is_some_and(|max| self.idle_commands > max) {
             return self.part(replies::TOO_MANY_IDLE_COMMANDS, AbortReason::Refused);
         }
+        if let Some(reply) = self.helo_refusal(name) {
+            return self.refuse(reply);
+        }
         self.pending = Pending::Helo(hello.clone());
         Step::Consult(Ask::Helo(hello))
     }

@@ -12,6 +12,7 @@ mod greet;
 mod group;
 mod late;
 mod mail;
+mod manners;
 mod phase;
 mod rcpt;
 pub mod received;
@@ -188,7 +189,6 @@ impl Session {
             }
             (Pending::Group, Input::Answer(answer)) => self.settle(answer),
             (Pending::Group, Input::Next) => self.advance(),
-            (Pending::AuthLine(..), Input::BadLine(BadLine::TooLong)) => self.refuse(replies::AUTH_LINE_TOO_LONG),
             (Pending::Command | Pending::AuthLine(..), Input::BadLine(bad)) => self.bad_line(bad),
             (Pending::Helo(hello), Input::Verdict(verdict, _)) => self.weigh_helo(hello, verdict),
             (Pending::Ehlo, Input::Reached(reached)) => self.settle_ehlo(reached),
@@ -250,6 +250,7 @@ impl Session {
             BadLine::BareLineFeed => replies::BARE_LINE_FEED,
             BadLine::BareCarriageReturn => replies::BARE_CARRIAGE_RETURN,
             BadLine::TooLong => replies::LINE_TOO_LONG,
+            BadLine::AuthTooLong => replies::AUTH_LINE_TOO_LONG,
         })
     }
 
@@ -257,12 +258,21 @@ impl Session {
         if matches!(self.phase, Phase::Refused) {
             return self.while_refused(line);
         }
+        if self.is_forbidden(line) {
+            return self.part(replies::FOREIGN_PROTOCOL, AbortReason::Refused);
+        }
         match Command::parse(line) {
             Err(error @ CommandError::Bdat) => self.unreadable(error.reply()),
-            Err(error) if self.group.ahead => self.wait_for_turn(Awaited::Unparsed(error.reply())),
-            Err(error) => self.refuse(error.reply()),
-            Ok(command) => self.dispatch(command),
+            Err(error) => self.not_understood(error.reply()),
+            Ok(command) => match self.too_loose(line, &command) {
+                Some(reply) => self.not_understood(reply),
+                None => self.dispatch(command),
+            },
         }
+    }
+
+    fn not_understood(&mut self, reply: Reply) -> Step {
+        if self.group.ahead { self.wait_for_turn(Awaited::Unparsed(reply)) } else { self.refuse(reply) }
     }
 
     fn dispatch(&mut self, command: Command) -> Step {
@@ -278,9 +288,9 @@ impl Session {
             Command::Rset => self.check_rset(),
             Command::Quit => self.quit(),
             Command::Noop => self.idle(replies::OK),
-            Command::Vrfy { .. } => self.idle(replies::VRFY),
+            Command::Vrfy { .. } => self.vrfy(),
             Command::Expn { .. } => self.refuse(replies::EXPN),
-            Command::Help => self.idle(replies::HELP),
+            Command::Help => self.help(),
             Command::Etrn { .. } | Command::NotImplemented { .. } => self.refuse(replies::NOT_IMPLEMENTED),
             Command::Unknown { .. } => self.refuse(replies::UNKNOWN_COMMAND),
             Command::Foreign => self.part(replies::FOREIGN_PROTOCOL, AbortReason::Refused),

@@ -23,7 +23,7 @@ pub fn field(facts: &SessionFacts, envelope: &Envelope, hostname: &str, smtp_utf
         let _ =
             write!(out, "\t(using {} with cipher {} ({}/{} bits))\r\n", tls.version, tls.cipher, tls.bits, tls.bits);
     }
-    let _ = write!(out, "\tby {hostname} (wasmilter) with {} id {}", protocol(facts, smtp_utf8), envelope.id);
+    let _ = write!(out, "\tby {hostname} {BY} with {} id {}", protocol(facts, smtp_utf8), envelope.id);
     if let [only] = envelope.recipients.as_slice()
         && only.path.as_str().len() <= 320
     {
@@ -31,6 +31,23 @@ pub fn field(facts: &SessionFacts, envelope: &Envelope, hostname: &str, smtp_utf
     }
     let _ = write!(out, ";\r\n\t{}\r\n", date(unix_seconds));
     out
+}
+
+/// The mark of this software in a trace field.
+const BY: &str = "(wasmilter)";
+
+/// Whether the value of a Received field is one that a gateway of this name wrote: a message that carries many of
+/// them goes in circles. The mail server behind the gateway often has the same name, and writes fields of its own in
+/// every honest pass; hence the mark. Folds count as spaces. Whoever forges such fields refuses their own mail.
+#[must_use]
+pub fn is_ours(value: &[u8], hostname: &str) -> bool {
+    let words: Vec<&[u8]> = value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    words.windows(3).any(|three| match three {
+        [by, host, mark] => {
+            by.eq_ignore_ascii_case(b"by") && host.eq_ignore_ascii_case(hostname.as_bytes()) && *mark == BY.as_bytes()
+        }
+        _ => false,
+    })
 }
 
 /// The WITH keyword (RFC 3848, RFC 6531 4.3).
@@ -93,7 +110,16 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{date, printable};
+    use super::{date, is_ours, printable};
+
+    #[test]
+    fn our_own_fields_are_known() {
+        let ours = b" from x (y [192.0.2.7])\r\n\tby mx.example.org (wasmilter) with ESMTP id 1.1;\r\n\tthen";
+        assert!(is_ours(ours, "mx.example.org"));
+        assert!(is_ours(b"from x by\r\n MX.EXAMPLE.ORG\r\n\t(wasmilter) with", "mx.example.org"));
+        assert!(!is_ours(ours, "example.org"));
+        assert!(!is_ours(b"from x by mx.example.org (Postfix) with ESMTP id 1.1; then", "mx.example.org"));
+    }
 
     #[test]
     fn names_fit_into_a_field() {

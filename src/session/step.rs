@@ -54,6 +54,8 @@ pub enum BadLine {
     /// A CR inside.
     BareCarriageReturn,
     TooLong,
+    /// An AUTH command or an answer to a challenge: its reply is another (RFC 4954 section 6).
+    AuthTooLong,
 }
 
 /// Who the credentials belong to.

@@ -200,7 +200,7 @@ impl Session {
                 replies::OK
             }
             Ok(Command::Noop) => replies::OK,
-            Ok(Command::Help) => replies::HELP,
+            Ok(Command::Help) => replies::help(replies::HELP_TEXT),
             Ok(Command::Vrfy { .. }) => replies::VRFY,
             Ok(Command::Quit) => {
                 self.say(&replies::BYE);

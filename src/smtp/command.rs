@@ -128,7 +128,7 @@ impl Command {
         let verb_octets = line.iter().position(|b| b" \t".contains(b)).unwrap_or(line.len());
         let (verb, arguments) = line.split_at_checked(verb_octets).unwrap_or((line, b""));
         let arguments = trim(arguments);
-        if is_foreign(line) {
+        if is_other_protocol(line) {
             return Ok(Command::Foreign);
         }
         if !verb.iter().all(u8::is_ascii_alphabetic) {
@@ -270,23 +270,22 @@ fn trim(mut text: &[u8]) -> &[u8] {
 }
 
 /// Whether these octets, a line or the beginning of one, are another protocol's. It counts before everything else
-/// that may be wrong with the line, its end included.
+/// that may be wrong with the line, its end included. (What of it ends a session is [`Command::Foreign`], and the
+/// operator's list of forbidden words.)
 #[must_use]
 pub fn is_foreign(line: &[u8]) -> bool {
-    /// TLS, PROXY version 2 (its fourth line), RDP, SOCKS 4 and 5, SSH, PROXY version 1, HTTP with any target.
-    const BEGINNINGS: [&[u8]; 11] = [
-        b"\x16\x03",
-        b"\0",
-        b"\x03\0",
-        b"\x04\x01",
-        b"\x05",
-        b"SSH-",
-        b"PROXY ",
-        b"GET ",
-        b"POST ",
-        b"CONNECT ",
-        b"PRI ",
-    ];
+    /// HTTP, also where a proxy is asked for a connection, before any version is said.
+    const WORDS: [&[u8]; 3] = [b"GET ", b"POST ", b"CONNECT "];
+    WORDS.iter().any(|word| begins(line, word)) || is_other_protocol(line)
+}
+
+fn begins(line: &[u8], beginning: &[u8]) -> bool {
+    line.get(..beginning.len()).is_some_and(|said| said.eq_ignore_ascii_case(beginning))
+}
+
+fn is_other_protocol(line: &[u8]) -> bool {
+    /// TLS, PROXY version 2 (its fourth line), RDP, SOCKS 4 and 5, SSH, PROXY version 1, HTTP/2.
+    const BEGINNINGS: [&[u8]; 8] = [b"\x16\x03", b"\0", b"\x03\0", b"\x04\x01", b"\x05", b"SSH-", b"PROXY ", b"PRI "];
     /// Request lines end in a protocol and a version.
     const PROTOCOLS: [&[u8]; 4] = [b"HTTP/", b"RTSP/", b"SIP/", b"ICAP/"];
     let verb = line.split(|b| b" \t".contains(b)).next().unwrap_or_default();
@@ -294,8 +293,8 @@ pub fn is_foreign(line: &[u8]) -> bool {
         return false;
     }
     let last_word = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
-    let first = |beginning: &&[u8]| line.get(..beginning.len()).is_some_and(|l| l.eq_ignore_ascii_case(beginning));
-    BEGINNINGS.iter().any(first) || PROTOCOLS.iter().any(|protocol| last_word.starts_with(protocol))
+    BEGINNINGS.iter().any(|beginning| begins(line, beginning))
+        || PROTOCOLS.iter().any(|protocol| last_word.starts_with(protocol))
 }
 
 #[cfg(test)]

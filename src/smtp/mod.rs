@@ -13,6 +13,7 @@ pub mod params;
 pub mod replies;
 pub mod reply;
 pub mod sasl;
+pub mod strict;
 pub mod xtext;
 
 pub use address::{Domain, ForwardPath, Mailbox, ReversePath};

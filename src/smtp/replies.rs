@@ -44,7 +44,13 @@ pub const DISCARDED: Reply = say(250, (2, 0, 0), "Ok");
 pub const START_MAIL_INPUT: Reply = Reply::fixed(354, None, "End data with <CR><LF>.<CR><LF>");
 pub const READY_FOR_TLS: Reply = say(220, (2, 0, 0), "Ready to start TLS");
 pub const VRFY: Reply = say(252, (2, 0, 0), "Cannot verify the user, but will take mail and try to deliver it");
-pub const HELP: Reply = say(214, (2, 0, 0), "This is an SMTP gateway, see RFC 5321");
+/// What HELP is told unless the operator has other words.
+pub const HELP_TEXT: &str = "This is an SMTP gateway, see RFC 5321";
+
+#[must_use]
+pub fn help(text: &str) -> Reply {
+    Reply::new(214, Some(Enhanced::new(2, 0, 0)), text.to_owned())
+}
 
 /// A chunk is in (RFC 3030).
 #[must_use]
@@ -84,6 +90,16 @@ pub fn sender_syntax(error: AddressError) -> Reply {
 pub fn recipient_syntax(error: AddressError) -> Reply {
     Reply::new(501, Some(Enhanced::new(5, 1, 3)), format!("Bad recipient address syntax: {error}"))
 }
+
+/// Only where the operator wants exact forms.
+pub const SENDER_NOT_EXACT: Reply = say(501, (5, 1, 7), "Bad sender address syntax: say MAIL FROM:<local@domain>");
+pub const RECIPIENT_NOT_EXACT: Reply = say(501, (5, 1, 3), "Bad recipient address syntax: say RCPT TO:<local@domain>");
+
+// ── Names in HELO, where they are checked ──
+
+pub const HELO_SYNTAX: Reply = say(501, (5, 5, 2), "Invalid name in HELO: a domain or [address] is needed");
+pub const HELO_NOT_FQDN: Reply = say(504, (5, 5, 2), "Need a fully qualified name in HELO");
+pub const HELO_OURS: Reply = say(550, (5, 7, 1), "You are not me: that name in HELO is this server's own");
 
 // ── Order of commands ──
 
@@ -151,6 +167,7 @@ pub const MESSAGE_TOO_BIG: Reply = say(552, (5, 3, 4), "Message too big");
 pub const HEADER_TOO_BIG: Reply = say(552, (5, 3, 4), "Message header too big");
 pub const TOO_MANY_HEADER_FIELDS: Reply = say(550, (5, 6, 0), "Too many header fields");
 pub const MAIL_LOOP: Reply = say(554, (5, 4, 6), "Too many hops, this message is in a loop");
+pub const OWN_MAIL_LOOP: Reply = say(554, (5, 4, 6), "This message has passed this gateway too often, it is in a loop");
 pub const CONTENT_BARE_CR: Reply = say(550, (5, 6, 11), "Bare <CR> in message content, lines must end in <CR><LF>");
 pub const CONTENT_BARE_LF: Reply = say(550, (5, 6, 11), "Bare <LF> in message content, lines must end in <CR><LF>");
 pub const CONTENT_NUL: Reply = say(550, (5, 6, 0), "NUL in message content");

@@ -2,6 +2,7 @@
 #![cfg(feature = "io")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod bounds;
 mod gateway;
 mod probe;
 mod upstream;

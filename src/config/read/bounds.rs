@@ -29,10 +29,15 @@ pub(in crate::config) fn limits(section: &Section<'_>, base: &Limits) -> Limits 
             .get_or("header-block", base.header_block_bytes, |v| v.or_off(|v| v.memory_size(HEADER_BLOCK_BYTES))),
         header_fields: count("header-fields", base.header_fields),
         received_fields: count("received-fields", base.received_fields),
+        own_received_fields: count("own-received-fields", base.own_received_fields),
         messages: count("messages", base.messages),
         errors: count("errors", base.errors),
         auth_failures: count("auth-failures", base.auth_failures),
         idle_commands: count("idle-commands", base.idle_commands),
+        forbidden_commands: section
+            .get("forbidden-commands", forbidden_commands)
+            .unwrap_or_else(|| base.forbidden_commands.clone()),
+        data_bytes_per_second_min: section.get_or("data-rate", base.data_bytes_per_second_min, |v| v.or_off(data_rate)),
         bare_line_ends: section.get_or("bare-line-ends", base.bare_line_ends, |v| v.one_of(BARE_CHOICES)),
     };
     if let (Some(value), Some(recipients)) = (section.value("recipients"), limits.recipients)
@@ -44,6 +49,46 @@ pub(in crate::config) fn limits(section: &Section<'_>, base: &Limits) -> Limits 
         );
     }
     limits
+}
+
+/// Without these there is no mail.
+const NEEDED_COMMANDS: [&str; 10] =
+    ["HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "QUIT", "STARTTLS", "AUTH"];
+/// A longer word is no command, and a longer list no policy.
+const COMMAND_BYTES_MAX: usize = 32;
+const FORBIDDEN_COMMANDS_MAX: usize = 100;
+
+/// A list of first words; `"off"` is the empty one.
+fn forbidden_commands(value: &Value<'_>) -> Result<Vec<String>, Problem> {
+    if value.is_off() {
+        return Ok(Vec::new());
+    }
+    if value.items().len() > FORBIDDEN_COMMANDS_MAX {
+        return Err(value.error(format!("has more than {FORBIDDEN_COMMANDS_MAX} items")));
+    }
+    let help = "write first words of lines, [\"CONNECT\", \"GET\", \"POST\"], or \"off\"";
+    Ok(value.list(|item| {
+        item.parsed("a word", help, |text| {
+            let word = text.to_ascii_uppercase();
+            if NEEDED_COMMANDS.contains(&word.as_str()) {
+                return Err("is a command without which no mail comes".to_owned());
+            }
+            let fits = (1..=COMMAND_BYTES_MAX).contains(&word.len()) && !word.contains(' ');
+            if fits && word.bytes().all(|b| b.is_ascii_graphic()) {
+                Ok(word)
+            } else {
+                Err("is not one word".to_owned())
+            }
+        })
+    }))
+}
+
+/// Faster than this, people on slow lines could send nothing.
+const DATA_RATE_BYTES: RangeInclusive<u64> = 1..=(64 << 10);
+
+fn data_rate(value: &Value<'_>) -> Result<u32, Problem> {
+    let rate = value.size(DATA_RATE_BYTES)?;
+    Ok(u32::try_from(rate).unwrap_or(u32::MAX))
 }
 
 fn count(value: &Value<'_>) -> Result<u32, Problem> {

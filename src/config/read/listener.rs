@@ -6,14 +6,25 @@ use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::suggest;
-use crate::config::types::{Listener, ListenerAuth, ListenerTls, TlsFiles, TlsVersion};
+use crate::config::types::{HeloCheck, Listener, ListenerAuth, ListenerTls, TlsFiles, TlsVersion, Vrfy};
 use crate::config::value::Value;
+use crate::smtp::replies;
 
 const TLS_CHOICES: &[(&str, ListenerTls)] =
     &[("off", ListenerTls::Off), ("starttls", ListenerTls::StartTls), ("implicit", ListenerTls::Implicit)];
 
 const AUTH_CHOICES: &[(&str, ListenerAuth)] =
     &[("off", ListenerAuth::Off), ("optional", ListenerAuth::Optional), ("required", ListenerAuth::Required)];
+
+const HELO_CHOICES: &[(&str, HeloCheck)] =
+    &[("syntax", HeloCheck::Syntax), ("fqdn", HeloCheck::Fqdn), ("not-ours", HeloCheck::NotOurs)];
+
+const VRFY_CHOICES: &[(&str, Vrfy)] = &[("neutral", Vrfy::Neutral), ("off", Vrfy::Off)];
+
+/// With its code, one line of RFC 5321 4.5.3.1.5.
+const HELP_BYTES_MAX: usize = 400;
+
+const HELO_AT_SUBMISSION: &str = "mail programs call themselves whatever they like in HELO";
 
 /// Several addresses of one listener share its settings, not its name; more than this is a generated file gone wrong.
 const ADDRESSES_MAX: usize = 64;
@@ -30,7 +41,29 @@ pub(in crate::config) fn read(section: &Section<'_>, tls_given: bool, filter_nam
     let auth = section.get_or("auth", ListenerAuth::Off, |v| v.one_of(AUTH_CHOICES));
     let require_tls = section.get_or("require-tls", auth == ListenerAuth::Required, Value::flag);
     let filters = section.get("filters", |v| Ok(filters(v, filter_names))).unwrap_or_else(|| filter_names.to_vec());
-    Some(Listener { name: name?, addresses: addresses?, tls, auth, require_tls, filters })
+    let helo_checks = section.get("helo-checks", |v| Ok(v.list(|item| item.one_of(HELO_CHOICES)))).unwrap_or_default();
+    let vrfy = section.get_or("vrfy", Vrfy::Neutral, |v| v.one_of(VRFY_CHOICES));
+    let help = section.get("help", help).unwrap_or_else(|| Some(replies::HELP_TEXT.to_owned()));
+    let strict_addresses = section.get_or("strict-addresses", false, Value::flag);
+    if !helo_checks.is_empty() && auth != ListenerAuth::Off {
+        section.reader.warn(
+            Problem::at(section.reader.place(&format!("{}.helo-checks", section.path)), HELO_AT_SUBMISSION)
+                .label("before anybody can log in")
+                .help("leave it out where people log in; their passwords say more than their names"),
+        );
+    }
+    Some(Listener {
+        name: name?,
+        addresses: addresses?,
+        tls,
+        auth,
+        require_tls,
+        filters,
+        helo_checks,
+        vrfy,
+        help,
+        strict_addresses,
+    })
 }
 
 fn addresses(value: &Value<'_>) -> Result<Vec<SocketAddr>, Problem> {
@@ -53,6 +86,16 @@ fn addresses(value: &Value<'_>) -> Result<Vec<SocketAddr>, Problem> {
             })
         })
     }))
+}
+
+fn help(value: &Value<'_>) -> Result<Option<String>, Problem> {
+    if value.is_off() {
+        return Ok(None);
+    }
+    value.parsed("a sentence", "one line of printable ASCII, or \"off\"", |text| {
+        let fits = (1..=HELP_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| matches!(b, b' '..=b'~'));
+        if fits { Ok(Some(text.to_owned())) } else { Err("is not a line that a reply can have".to_owned()) }
+    })
 }
 
 fn filters(value: &Value<'_>, known: &[String]) -> Vec<String> {

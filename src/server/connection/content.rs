@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Connection;
 use crate::mail::AbortReason;
-use crate::server::transfer::{Broken, Message, Parts, Transfer, swallow};
+use crate::server::transfer::{Broken, Message, Parts, Patience, Transfer, swallow};
 use crate::session::{BodyOutcome, BodyPlan, Chunk, Input, Step, received};
 use crate::smtp::replies;
 
@@ -83,7 +83,8 @@ impl Connection {
 
     /// Reads a refused chunk. An error is how the session goes on, or nothing when the client is gone.
     pub(super) async fn swallow(&mut self, octets: u64) -> Result<(), Option<Step>> {
-        match swallow(&mut self.io, octets, self.generation.config.timeouts.data).await {
+        let patience = Patience::of(&self.session, &self.generation.config);
+        match swallow(&mut self.io, octets, patience).await {
             Ok(()) => Ok(()),
             Err(Broken::Silence) => {
                 self.record.ends("timeout");

@@ -3,9 +3,9 @@
 use crate::chain::{BodyMode, Call, Held};
 use crate::config::Limits;
 use crate::mail::Stage;
-use crate::session::BodyPlan;
+use crate::session::{BodyPlan, received};
 use crate::smtp::body::{BareEnds, ContentScanner};
-use crate::smtp::headers::{HeaderBlock, HeaderExcess, HeaderLimits, HeaderScan};
+use crate::smtp::headers::{Field, HeaderBlock, HeaderExcess, HeaderLimits, HeaderScan};
 use crate::smtp::replies;
 use crate::state::spool::Spool;
 
@@ -45,6 +45,15 @@ impl Transfer<'_> {
         let hops = self.with.session.limits().received_fields;
         if hops.is_some_and(|max| block.count("Received") > max as usize) {
             return Err(Fate::refused(replies::MAIL_LOOP));
+        }
+        if let Some(max) = self.with.session.limits().own_received_fields {
+            let ours = |field: &Field<'_>| {
+                field.name().eq_ignore_ascii_case("Received")
+                    && received::is_ours(field.value(), &self.with.config.hostname)
+            };
+            if block.iter().filter(ours).count() > max as usize {
+                return Err(Fate::refused(replies::OWN_MAIL_LOOP));
+            }
         }
         // Binary is what a body may be. In fields a line end that one reader sees and another does not would hide one.
         let bad = ContentScanner::new(BareEnds::Refuse).scan(block.came()).filter(|_| self.with.session.is_binary());

@@ -1,8 +1,9 @@
 //! The client's half of the pump: octets in, pieces of the message out. Knows the end of data and the ends of chunks,
 //! bare line ends, NUL, sizes and waits; knows neither filters nor the upstream.
 
-use std::time::Duration;
+use tokio::time::Instant;
 
+use super::patience::Patience;
 use crate::server::buffers::FORWARD_BYTES_MIN;
 use crate::server::client::ClientIo;
 use crate::session::{Chunk, SWALLOWED_BYTES_MAX};
@@ -88,7 +89,7 @@ impl Counted {
 #[derive(Debug)]
 pub(super) struct Intake {
     framing: Framing,
-    wait: Duration,
+    patience: Patience,
     /// Content octets so far (RFC 1870: dots unstuffed, without the terminator).
     pub(super) octets: u64,
     skipped: u64,
@@ -96,8 +97,8 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(framing: Framing, wait: Duration) -> Intake {
-        Intake { framing, wait, octets: 0, skipped: 0, skipping: false }
+    pub(super) fn new(framing: Framing, patience: Patience) -> Intake {
+        Intake { framing, patience, octets: 0, skipped: 0, skipping: false }
     }
 
     /// The next chunk is announced.
@@ -136,7 +137,7 @@ impl Intake {
             if let Some(piece) = piece {
                 return Ok(piece);
             }
-            read(io, self.wait).await?;
+            read(io, &mut self.patience).await?;
         }
     }
 
@@ -172,7 +173,7 @@ fn stuffed_piece(scanner: &mut DataScanner, waiting: &[u8]) -> Option<Piece> {
 }
 
 /// Throws so many octets of the client's away.
-pub(in crate::server) async fn swallow(io: &mut ClientIo, octets: u64, wait: Duration) -> Result<(), Broken> {
+pub(in crate::server) async fn swallow(io: &mut ClientIo, octets: u64, mut patience: Patience) -> Result<(), Broken> {
     let mut left = octets;
     loop {
         let here = io.waiting().len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -181,19 +182,66 @@ pub(in crate::server) async fn swallow(io: &mut ClientIo, octets: u64, wait: Dur
         if left == 0 {
             return Ok(());
         }
-        read(io, wait).await?;
+        read(io, &mut patience).await?;
     }
 }
 
 /// More octets. What was answered before leaves first: the client of a pipelined group may be waiting for it.
-async fn read(io: &mut ClientIo, wait: Duration) -> Result<(), Broken> {
+async fn read(io: &mut ClientIo, patience: &mut Patience) -> Result<(), Broken> {
     if io.flush().await.is_err() {
         return Err(Broken::Gone);
     }
-    match io.read_content(FORWARD_BYTES_MIN, wait).await {
+    let since = Instant::now();
+    match io.read_content(FORWARD_BYTES_MIN, patience.left()).await {
         Ok(0) => Err(Broken::Gone),
-        Ok(_) => Ok(()),
+        Ok(octets) => {
+            patience.came(octets, since);
+            Ok(())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(Broken::Silence),
         Err(_) => Err(Broken::Gone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use crate::net::stream::Stream;
+    use crate::smtp::body::BareEnds;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_trickles_in_is_left() {
+        let (mut theirs, ours) = tokio::io::duplex(1_024);
+        let nowhere = std::net::SocketAddr::from(([192, 0, 2, 7], 25));
+        let minute = Duration::from_secs(60);
+        let mut io = ClientIo::new(Stream::over(ours, nowhere, nowhere), minute);
+        let framing = Framing::Dots(DataScanner::new(BareEnds::Refuse));
+        let mut intake = Intake::new(framing, Patience::new(5 * minute, Some(100)));
+        let trickle = async {
+            let mut minutes = tokio::time::interval(minute);
+            loop {
+                minutes.tick().await;
+                theirs.write_all(b"x").await.unwrap();
+            }
+        };
+        let took = async {
+            loop {
+                match intake.next(&mut io).await {
+                    Ok(piece) => intake.used(&mut io, piece).unwrap(),
+                    Err(broken) => return broken,
+                }
+            }
+        };
+        let broken = tokio::select! {
+            broken = took => broken,
+            () = trickle => panic!("it never ends"),
+        };
+        assert_eq!(broken, Broken::Silence);
+        assert!(intake.octets < 10, "{}", intake.octets);
     }
 }

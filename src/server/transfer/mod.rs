@@ -10,6 +10,7 @@ mod finish;
 mod head;
 mod intake;
 mod outbound;
+mod patience;
 
 use crate::chain::{BodyMode, Call, Context, Held, SessionChain};
 use crate::config::BareLineEnds;
@@ -29,6 +30,7 @@ use head::Head;
 pub(super) use intake::{Broken, swallow};
 use intake::{Counted, Framing, Intake, Piece, Then};
 use outbound::Outbound;
+pub(super) use patience::Patience;
 
 /// A body chunk as filters see it (filters/wit/filter.wit, on-body).
 const CHUNK_BYTES_MAX: usize = 64 * 1_024;
@@ -145,7 +147,7 @@ impl Message {
             plan,
             mode: with.chain.body_mode(),
             received,
-            intake: Intake::new(framing, with.config.timeouts.data),
+            intake: Intake::new(framing, Patience::of(with.session, with.config)),
             course: Course::Head(Head::default()),
             outbound: Outbound::dots(),
             normalizer,
