@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::{ListenerAuth, ListenerTls};
 use crate::mail::{AbortReason, Hello, Stage, TlsFacts, Verdict};
 use crate::smtp::ehlo::{ClientOffer, Offer};
+use crate::smtp::extensions::SessionLimits;
 use crate::smtp::sasl::Mechanism;
 use crate::smtp::{Command, Reply, ehlo, replies};
 
@@ -133,8 +134,17 @@ impl Session {
             smtp_utf8: theirs(|offer| offer.smtp_utf8 && offer.eight_bit_mime),
             dsn: theirs(|offer| offer.dsn),
             chunking: true,
-            // Not while it is away: few have it, and a client that has been promised it cannot do without.
+            // The rare ones not while it is away: a client that has been promised them cannot do without.
             binary_mime: upstream.is_some_and(|offer| offer.binary_mime && offer.chunking),
+            require_tls: encrypted && upstream.is_some_and(|offer| offer.require_tls),
+            deliver_by: upstream.and_then(|offer| offer.deliver_by),
+            mt_priority: upstream.and_then(|offer| offer.mt_priority),
+            // For those who submit (RFC 4865 1).
+            future_release: upstream
+                .filter(|_| listener.auth == ListenerAuth::Required)
+                .and_then(|offer| offer.future_release),
+            limits: SessionLimits { mails: self.limits.messages, recipients: self.limits.recipients, domains: None }
+                .common(upstream.map(|offer| offer.limits).unwrap_or_default()),
             start_tls: listener.tls == ListenerTls::StartTls && !encrypted,
             auth: self.auth_offered(),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Connect, ListenerAuth};
 use crate::mail::{AbortReason, Edit, Envelope, Sender, Stage, Verdict};
+use crate::policy::relay::Standing;
 use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::params::{BodyKind, MailParams, Param, Params};
 use crate::smtp::sasl::Mechanism;
@@ -16,7 +17,7 @@ use super::weigh::{Weighed, weigh};
 use super::{Ask, Charge, Purpose, Session, Step, Unreached};
 
 impl Session {
-    pub(super) fn check_mail(&mut self, path: ReversePath, params: Params) -> Step {
+    pub(super) fn check_mail(&mut self, path: ReversePath, mut params: Params) -> Step {
         match self.phase {
             Phase::Greeted(_) => {}
             Phase::Addressed(ref transaction) if transaction.lost.is_some() => {
@@ -44,6 +45,12 @@ impl Session {
             Ok(checked) => checked,
             Err(reply) => return self.refuse(reply),
         };
+        // RFC 4954 5: who is not trusted to name the submitter has said that it is not known.
+        if let Some(submitter) = params.get_mut("AUTH")
+            && self.standing() != Standing::MayRelay
+        {
+            submitter.value = Some("<>".to_owned());
+        }
         let binary = checked.body == Some(BodyKind::BinaryMime);
         let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8, binary };
         self.pending = Pending::MailGate(Box::new(mail));
@@ -177,12 +184,16 @@ pub(super) fn passage(upstream: &Offer, param: &Param) -> Passage {
     match param.keyword.to_ascii_uppercase().as_str() {
         // Without SIZE upstream the declaration has done its work here.
         "SIZE" => offered(upstream.size.is_some(), Passage::Ours),
-        // RFC 4954 5: what a client asserts about the submitter is not for the upstream to trust.
-        "AUTH" => Passage::Ours,
+        // RFC 4954 5: only to who offers AUTH.
+        "AUTH" => offered(!upstream.auth.is_empty(), Passage::Ours),
         "BODY" if param.value_is("BINARYMIME") => offered(upstream.binary_mime && upstream.chunking, Passage::Lost),
         "BODY" => offered(upstream.eight_bit_mime, Passage::Lost),
         "SMTPUTF8" => offered(upstream.smtp_utf8, Passage::Lost),
         "RET" | "ENVID" | "NOTIFY" | "ORCPT" => offered(upstream.dsn, Passage::Lost),
+        "REQUIRETLS" => offered(upstream.require_tls, Passage::Lost),
+        "MT-PRIORITY" => offered(upstream.mt_priority.is_some(), Passage::Lost),
+        "BY" => offered(upstream.deliver_by.is_some(), Passage::Lost),
+        "HOLDFOR" | "HOLDUNTIL" => offered(upstream.future_release.is_some(), Passage::Lost),
         _ => Passage::Lost,
     }
 }

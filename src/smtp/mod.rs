@@ -7,6 +7,7 @@ pub mod address;
 pub mod body;
 pub mod command;
 pub mod ehlo;
+pub mod extensions;
 pub mod headers;
 pub mod line;
 pub mod params;

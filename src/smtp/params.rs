@@ -9,7 +9,7 @@ use std::fmt;
 use super::address::Mailbox;
 use super::ehlo::ClientOffer;
 use super::reply::Reply;
-use super::{replies, xtext};
+use super::{extensions, replies, xtext};
 
 /// Parameters of one command.
 pub const PARAMS_MAX: usize = 32;
@@ -46,6 +46,11 @@ impl Params {
     #[must_use]
     pub fn get(&self, keyword: &str) -> Option<&Param> {
         self.iter().find(|param| param.keyword.eq_ignore_ascii_case(keyword))
+    }
+
+    /// ASCII case ignored.
+    pub fn get_mut(&mut self, keyword: &str) -> Option<&mut Param> {
+        self.0.iter_mut().find(|param| param.keyword.eq_ignore_ascii_case(keyword))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Param> {
@@ -140,6 +145,14 @@ pub struct MailParams {
     /// Decoded: printable ASCII (RFC 3461 4.4).
     pub envid: Option<String>,
     pub submitter: Option<Submitter>,
+    /// RFC 8689.
+    pub require_tls: bool,
+    /// RFC 6710.
+    pub priority: Option<i8>,
+    /// BY was said (RFC 2852); the upstream keeps the time.
+    pub deliver_by: bool,
+    /// HOLDFOR or HOLDUNTIL was said (RFC 4865); the upstream holds the message.
+    pub held: bool,
 }
 
 impl MailParams {
@@ -160,10 +173,39 @@ impl MailParams {
                 "AUTH" if !offer.auth.is_empty() => {
                     checked.submitter = Some(submitter(value).ok_or(replies::PARAMETER_BAD)?);
                 }
-                _ => return Err(replies::PARAMETER_UNKNOWN),
+                keyword => checked.rare(keyword, value, offer)?,
             }
         }
         if params.has_duplicates() { Err(replies::PARAMETER_BAD) } else { Ok(checked) }
+    }
+
+    /// Those of the rarer extensions.
+    fn rare(&mut self, keyword: &str, value: Option<&str>, offer: &ClientOffer) -> Result<(), Reply> {
+        let sound = match keyword {
+            "REQUIRETLS" if offer.require_tls => {
+                self.require_tls = true;
+                value.is_none()
+            }
+            "MT-PRIORITY" if offer.mt_priority.is_some() => {
+                self.priority = value.and_then(extensions::priority);
+                self.priority.is_some()
+            }
+            "BY" if offer.deliver_by.is_some() => {
+                self.deliver_by = true;
+                value.and_then(extensions::deliver_by).is_some()
+            }
+            // One of the two, and once.
+            "HOLDFOR" | "HOLDUNTIL" if offer.future_release.is_some() => {
+                let first = !std::mem::replace(&mut self.held, true);
+                first
+                    && match keyword {
+                        "HOLDFOR" => value.and_then(extensions::hold_for).is_some(),
+                        _ => value.is_some_and(extensions::is_date_time),
+                    }
+            }
+            _ => return Err(replies::PARAMETER_UNKNOWN),
+        };
+        if sound { Ok(()) } else { Err(replies::PARAMETER_BAD) }
     }
 }
 

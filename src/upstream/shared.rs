@@ -175,7 +175,9 @@ impl Shared {
     }
 
     /// Keeps an offer for those who may use it, and one copy for all connections that got the same.
-    pub(super) fn remember(&self, offer: Offer) -> Arc<Offer> {
+    pub(super) fn remember(&self, mut offer: Offer) -> Arc<Offer> {
+        // RFC 8689 4.2.1: a certificate that nobody verified keeps no promise.
+        offer.require_tls &= matches!(self.settings.tls, UpstreamTls::Verify { .. });
         let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
         let known = offers.seen.iter().find(|seen| ***seen == offer).cloned();
         let offer = known.unwrap_or_else(|| {

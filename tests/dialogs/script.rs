@@ -163,7 +163,7 @@ impl Script {
     pub(crate) fn ehlo_answer(&self) -> String {
         let Some(words) = &self.upstream else { return "502 5.5.1 EHLO? Never heard of it\r\n".into() };
         let mut lines = vec!["upstream.test".to_owned()];
-        lines.extend(words.iter().map(|word| word.replace(['=', ','], " ")));
+        lines.extend(words.iter().map(|word| word.replacen('=', " ", 1).replace(',', " ")));
         let mut out = String::new();
         for (index, line) in lines.iter().enumerate() {
             let mark = if index + 1 == lines.len() { ' ' } else { '-' };

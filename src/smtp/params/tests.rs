@@ -4,7 +4,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const ALL: ClientOffer = ClientOffer {
+static ALL: std::sync::LazyLock<ClientOffer> = std::sync::LazyLock::new(|| ClientOffer {
     size: Some(1_000),
     start_tls: true,
     auth: &["PLAIN"],
@@ -13,17 +13,13 @@ const ALL: ClientOffer = ClientOffer {
     dsn: true,
     chunking: true,
     binary_mime: true,
-};
-const LEAST: ClientOffer = ClientOffer {
-    size: None,
-    start_tls: false,
-    auth: &[],
-    eight_bit_mime: false,
-    smtp_utf8: false,
-    dsn: false,
-    chunking: true,
-    binary_mime: false,
-};
+    require_tls: true,
+    deliver_by: Some(0),
+    mt_priority: extensions::PriorityPolicy::parse(None),
+    future_release: extensions::FutureRelease::parse("86400 2030-01-31T12:00:00Z".split(' ')),
+    ..ClientOffer::default()
+});
+static LEAST: std::sync::LazyLock<ClientOffer> = std::sync::LazyLock::new(ClientOffer::default);
 
 fn mail(text: &str) -> Result<MailParams, u16> {
     MailParams::check(&Params::parse(text).unwrap(), &ALL).map_err(|reply| reply.code)
@@ -58,11 +54,16 @@ fn mail_parameters_are_understood() {
         ret: Some(Ret::Headers),
         envid: Some("a+b".into()),
         submitter: Some(Submitter::Mailbox(Mailbox::parse("e=mc2@example.com").unwrap())),
+        ..MailParams::default()
     };
     assert_eq!(all, expected);
     assert_eq!(mail("AUTH=<>").unwrap().submitter, Some(Submitter::Unknown));
     assert_eq!(mail("BODY=7bit RET=FULL").unwrap().ret, Some(Ret::Full));
     assert_eq!(mail("").unwrap(), MailParams::default());
+    let rare = mail("REQUIRETLS mt-priority=-3 By=120;RT HOLDFOR=60").unwrap();
+    assert!(rare.require_tls && rare.deliver_by && rare.held && rare.priority == Some(-3));
+    assert!(mail("HOLDUNTIL=2030-01-31T12:00:00Z").unwrap().held);
+    assert_eq!(mail("BODY=BINARYMIME").unwrap().body, Some(BodyKind::BinaryMime));
 }
 
 #[test]
@@ -88,17 +89,27 @@ fn bad_mail_parameters_have_the_right_reply() {
         (&long, 501),
         ("AUTH=nobody", 501),
         ("AUTH=+3C+3E", 501),
+        ("REQUIRETLS=1", 501),
+        ("MT-PRIORITY", 501),
+        ("MT-PRIORITY=10", 501),
+        ("BY", 501),
+        ("BY=0;R", 501),
+        ("HOLDFOR=0", 501),
+        ("HOLDUNTIL=tomorrow", 501),
+        ("HOLDFOR=1 HOLDUNTIL=2030-01-31T12:00:00Z", 501),
+        ("HOLDFOR=1 HOLDFOR=1", 501),
         ("X-UNKNOWN=1", 555),
         ("NOTIFY=NEVER", 555),
     ];
     for (text, code) in cases {
         assert_eq!(mail(text), Err(code), "{text}");
     }
-    for text in ["SIZE=1", "BODY=7BIT", "SMTPUTF8", "RET=FULL", "ENVID=x", "AUTH=<>"] {
+    let rare = ["REQUIRETLS", "MT-PRIORITY=1", "BY=9;R", "HOLDFOR=1", "HOLDUNTIL=2030-01-31T12:00:00Z"];
+    for text in rare.into_iter().chain(["SIZE=1", "BODY=7BIT", "SMTPUTF8", "RET=FULL", "ENVID=x", "AUTH=<>"]) {
         let refused = MailParams::check(&Params::parse(text).unwrap(), &LEAST).unwrap_err();
         assert_eq!((refused.code, refused.enhanced.unwrap().to_string().as_str()), (555, "5.5.4"), "{text}");
     }
-    let unlimited = ClientOffer { size: Some(0), ..ALL };
+    let unlimited = ClientOffer { size: Some(0), ..*ALL };
     let huge = Params::parse("SIZE=18446744073709551615").unwrap();
     assert_eq!(MailParams::check(&huge, &unlimited).unwrap().size, Some(u64::MAX));
 }
@@ -111,7 +122,7 @@ fn rcpt_parameters_are_understood() {
     assert_eq!(rcpt("notify=never").unwrap().notify, Some(Notify::Never));
     assert_eq!(rcpt(r"ORCPT=utf-8;pel\x{E9}@x").unwrap().orcpt.as_deref(), Some(r"utf-8;pel\x{E9}@x"));
     assert!(rcpt("ORCPT=UTF-8;pelé@x").is_ok());
-    let ascii_only = ClientOffer { smtp_utf8: false, ..ALL };
+    let ascii_only = ClientOffer { smtp_utf8: false, ..*ALL };
     let params = Params::parse("ORCPT=utf-8;pelé@x").unwrap();
     assert_eq!(RcptParams::check(&params, &ascii_only).unwrap_err().code, 501);
 
