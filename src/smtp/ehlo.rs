@@ -40,34 +40,6 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// What both offer: of two sizes the smaller one.
-    #[must_use]
-    pub fn common(&self, other: &Offer) -> Offer {
-        let both = |ours: &[String], theirs: &[String]| -> Vec<String> {
-            ours.iter().filter(|word| theirs.contains(word)).cloned().collect()
-        };
-        let size = match (self.size, other.size) {
-            (Some(0), Some(size)) | (Some(size), Some(0)) => Some(size),
-            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-            (None, _) | (_, None) => None,
-        };
-        Offer {
-            size,
-            pipelining: self.pipelining && other.pipelining,
-            eight_bit_mime: self.eight_bit_mime && other.eight_bit_mime,
-            smtp_utf8: self.smtp_utf8 && other.smtp_utf8,
-            dsn: self.dsn && other.dsn,
-            start_tls: self.start_tls && other.start_tls,
-            chunking: self.chunking && other.chunking,
-            binary_mime: self.binary_mime && other.binary_mime,
-            enhanced_status_codes: self.enhanced_status_codes && other.enhanced_status_codes,
-            auth: both(&self.auth, &other.auth),
-            xclient: both(&self.xclient, &other.xclient),
-            xforward: both(&self.xforward, &other.xforward),
-            others: both(&self.others, &other.others),
-        }
-    }
-
     /// From a positive reply to EHLO; its first line is a greeting. Keywords count in any case, and the old
     /// form `AUTH=PLAIN` as `AUTH PLAIN`.
     #[must_use]
