@@ -3,6 +3,7 @@
 
 mod content;
 
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,8 +95,9 @@ impl Connection {
     }
 
     /// The loop on one screen: each arm does one thing and hands its outcome to the session. What is rare is boxed:
-    /// a session that waits for its client's next command is as large as the largest arm that is not.
-    async fn drive(&mut self, mut step: Step) {
+    /// a session that waits for its client's next command is as large as the largest arm that is not. It ends with
+    /// None, when all has been said or the client is gone.
+    async fn drive(&mut self, mut step: Step) -> Option<Infallible> {
         loop {
             step = match step {
                 Step::Said(reply) => {
@@ -106,16 +108,10 @@ impl Connection {
                     self.say(&reply);
                     Step::Listen
                 }
-                Step::Listen => match self.hear(Expect::Command).await {
-                    Some(step) => step,
-                    None => return,
-                },
+                Step::Listen => self.hear(Expect::Command).await?,
                 Step::Challenge(reply) => {
                     self.say(&reply);
-                    match self.hear(Expect::Sasl).await {
-                        Some(step) => step,
-                        None => return,
-                    }
+                    self.hear(Expect::Sasl).await?
                 }
                 Step::ListenThenClose(reply) => {
                     Box::pin(self.io.line(Expect::Command, self.command_deadline())).await;
@@ -132,20 +128,17 @@ impl Connection {
                     self.session.handle(Input::Charged(room))
                 }
                 Step::AskOffer => self.ask_offer().await,
-                Step::Reach { upstream, purpose } => self.reach(upstream, purpose).await,
+                Step::Reach { upstream, purpose } => self.reach(upstream, purpose).await?,
                 Step::Recall(question) => self.recall(&question),
                 Step::Forward(errand, line) => self.queue(errand, &line),
                 Step::Await => match self.joining() {
                     Some(line) => self.session.handle(Input::Line(self.io.input(line))),
-                    None => self.answer().await,
+                    None => self.answer().await?,
                 },
                 Step::LoneDot => self.lone_dot().await,
                 Step::Forsake => self.forsake(),
                 Step::Verify { identity, password } => Box::pin(self.verify(&identity, password)).await,
-                Step::StartTls(reply) => match Box::pin(self.start_tls(&reply)).await {
-                    Some(step) => step,
-                    None => return,
-                },
+                Step::StartTls(reply) => Box::pin(self.start_tls(&reply)).await?,
                 Step::Receive(plan) => {
                     let outcome = Box::pin(self.receive(plan)).await;
                     self.session.handle(Input::Received(outcome))
@@ -154,9 +147,12 @@ impl Connection {
                 Step::Swallow(octets, then) => match Box::pin(self.swallow(octets)).await {
                     Ok(()) => *then,
                     Err(Some(step)) => step,
-                    Err(None) => return,
+                    Err(None) => return None,
                 },
-                Step::Close(replies) => return Box::pin(self.close(&replies)).await,
+                Step::Close(replies) => {
+                    Box::pin(self.close(&replies)).await;
+                    return None;
+                }
             };
         }
     }
@@ -341,13 +337,29 @@ impl Connection {
         self.session.handle(Input::Reached(offer))
     }
 
-    async fn reach(&mut self, upstream: usize, purpose: Purpose) -> Step {
+    /// None when the client is gone, as in [`hear`](Self::hear).
+    async fn reach(&mut self, upstream: usize, purpose: Purpose) -> Option<Step> {
         self.learn_names().await;
         if self.record.transaction_began() {
             self.leg.begin_account();
         }
-        let offer = Box::pin(self.leg.reach(self.session.facts(), upstream, purpose, Telling::Now)).await;
-        self.session.handle(Input::Reached(offer))
+        let reached = tokio::select! {
+            biased;
+            reached = Box::pin(self.leg.reach(self.session.facts(), upstream, purpose, Telling::Now)) => Some(reached),
+            () = self.io.stream.closed() => None,
+        };
+        match reached {
+            Some(reached) => Some(self.session.handle(Input::Reached(reached))),
+            None => self.gone_meanwhile().await,
+        }
+    }
+
+    /// The client has reset the connection while the upstream had the word, and before our final dot: nothing that
+    /// stands upstream is to come of it.
+    async fn gone_meanwhile(&mut self) -> Option<Step> {
+        self.leg.abort();
+        Box::pin(self.gone()).await;
+        None
     }
 
     /// The next command, if it is here already and may go upstream in one write with those before it.
@@ -365,14 +377,19 @@ impl Connection {
         Some(line)
     }
 
-    /// The next of the upstream's answers that are due.
-    async fn answer(&mut self) -> Step {
+    /// The next of the upstream's answers that are due. None when the client is gone.
+    async fn answer(&mut self) -> Option<Step> {
         let question = if self.leg.is_asking() { self.session.question_due() } else { None };
-        let answer = self.leg.answer().await;
+        let answer = tokio::select! {
+            biased;
+            answer = self.leg.answer() => Some(answer),
+            () = self.io.stream.closed() => None,
+        };
+        let Some(answer) = answer else { return self.gone_meanwhile().await };
         if let (Some(question), Ok(reply)) = (question, &answer) {
             self.generation.keep_answer(question, reply);
         }
-        self.session.handle(Input::Answer(answer))
+        Some(self.session.handle(Input::Answer(answer)))
     }
 
     async fn verify(&mut self, identity: &str, password: Secret) -> Step {
