@@ -6,6 +6,7 @@
 mod behind;
 mod check;
 mod defaults;
+mod edge;
 mod json;
 mod names;
 mod parse;
@@ -23,6 +24,7 @@ mod units;
 mod value;
 
 pub use behind::*;
+pub use edge::{Proxy, ProxyTls, Trust, holds};
 pub use parse::{parse, parse_with_warnings};
 pub use problem::{ConfigErrors, Warning};
 pub use types::*;

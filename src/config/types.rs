@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
+use super::edge::Trust;
 
 /// A whole configuration, checked: what `serve` runs on.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +63,8 @@ pub struct Listener {
     pub auth: ListenerAuth,
     /// What is said before MAIL without TLS: 530 5.7.0 when `Required`.
     pub require_tls: bool,
+    /// Who may speak for clients.
+    pub trust: Trust,
     /// Names of the filters that run here, in `Config::filters` order.
     pub filters: Vec<String>,
     /// What a stranger's HELO name must pass.

@@ -74,6 +74,7 @@ impl Work {
             hello: None,
             tls: None,
             auth: None,
+            introduced: None,
         }))
     }
 

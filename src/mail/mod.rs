@@ -2,11 +2,14 @@
 
 mod edit;
 mod envelope;
+mod introduced;
 mod peer;
+pub mod proxy;
 mod verdict;
 
 pub use edit::Edit;
 pub use envelope::{Envelope, Recipient, Sender};
+pub use introduced::{Forwarded, Introduced, Proxied};
 pub use peer::{AuthFacts, Hello, PeerName, SessionFacts, TlsFacts};
 pub use verdict::{AbortReason, Action, Fault, FaultKind, Stage, Verdict};
 

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::Introduced;
+
 /// What the reverse lookup of the peer's address gave (the NAME of XCLIENT).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerName {
@@ -31,7 +33,10 @@ pub struct TlsFacts {
     /// Strength of the cipher's key, for the Received field.
     pub bits: u16,
     pub sni: Option<Arc<str>>,
+    /// Of a client certificate that verified.
     pub client_subject: Option<Arc<str>>,
+    /// SHA-256 of that certificate, in hexadecimal digits.
+    pub client_fingerprint: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,4 +60,6 @@ pub struct SessionFacts {
     pub hello: Option<Hello>,
     pub tls: Option<Arc<TlsFacts>>,
     pub auth: Option<Arc<AuthFacts>>,
+    /// What proxies and mail servers in front of us said.
+    pub introduced: Option<Arc<Introduced>>,
 }

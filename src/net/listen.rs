@@ -211,6 +211,7 @@ mod tests {
             tls: ListenerTls::Off,
             auth: ListenerAuth::Off,
             require_tls: false,
+            trust: crate::config::Trust::default(),
             filters: Vec::new(),
             helo_checks: Vec::new(),
             vrfy: crate::config::Vrfy::Neutral,

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::Relay;
+use crate::config::{Relay, holds};
 use crate::smtp::ForwardPath;
 
 /// What the session is, as far as relaying is concerned.
@@ -18,8 +18,7 @@ pub enum Standing {
 /// The standing of a client: authenticated, or from a network the operator named.
 #[must_use]
 pub fn standing(relay: &Relay, address: IpAddr, authenticated: bool) -> Standing {
-    let address = address.to_canonical();
-    if authenticated || relay.trusted_networks.iter().any(|net| net.contains(&address)) {
+    if authenticated || holds(&relay.trusted_networks, address) {
         Standing::MayRelay
     } else {
         Standing::Stranger

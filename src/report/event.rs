@@ -102,6 +102,7 @@ mod tests {
             hello: Some(Hello { name: "x\ny".into(), extended: false }),
             tls: None,
             auth: None,
+            introduced: None,
         }
     }
 

@@ -264,8 +264,10 @@ mod tests {
                 bits: 256,
                 sni: None,
                 client_subject: None,
+                client_fingerprint: None,
             })),
             auth: Some(Arc::new(AuthFacts { mechanism: "PLAIN", identity: "anna".into() })),
+            introduced: None,
         }
     }
 

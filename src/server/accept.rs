@@ -77,6 +77,7 @@ fn begin(
         hello: None,
         tls: None,
         auth: None,
+        introduced: None,
     };
     let mut session = Connection::new(Arc::clone(gateway), generation, index, stream, facts);
     gateway.shutdown.sessions().spawn(async move {

@@ -39,6 +39,7 @@ fn session_with(config: Arc<Config>) -> Session {
         hello: None,
         tls: None,
         auth: None,
+        introduced: None,
     };
     let limits = Arc::new(Limits { errors: None, idle_commands: None, ..config.limits.clone() });
     Session::new(Rules { config, listener: 0 }, limits, Arc::new(facts))
@@ -162,7 +163,7 @@ fn logging_in(identity: Identity) -> (Session, Step) {
     let config = Arc::new(crate::config::parse(text, "test.toml", &|_| None).unwrap());
     let mut session = session_with(config);
     let cipher = "TLS_AES_256_GCM_SHA384".into();
-    let tls = TlsFacts { version: "TLSv1.3", cipher, bits: 256, sni: None, client_subject: None };
+    let tls = TlsFacts { version: "TLSv1.3", cipher, bits: 256, sni: None, client_subject: None, client_fingerprint: None };
     session.handle(Input::Begin(Some(tls)));
     session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));
     session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));

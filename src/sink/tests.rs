@@ -218,6 +218,7 @@ async fn the_upstream_leg_and_the_sink_understand_each_other() {
         hello: Some(Hello { name: "client.test".into(), extended: true }),
         tls: None,
         auth: None,
+        introduced: None,
     };
     let mut connection = upstream.connect(&who).await.unwrap();
     who.auth = Some(Arc::new(AuthFacts { mechanism: "PLAIN", identity: "bob".into() }));

@@ -34,6 +34,7 @@ pub(super) fn client() -> SessionFacts {
         hello: Some(Hello { name: "client.test".into(), extended: true }),
         tls: None,
         auth: None,
+        introduced: None,
     }
 }
 

@@ -142,6 +142,7 @@ pub(crate) fn session(chain: &Arc<Chain>) -> Session {
         hello: Some(hello("client.example.net")),
         tls: None,
         auth: None,
+        introduced: None,
     };
     let ctx = Context { session: Arc::new(facts), envelope: None };
     Session { chain: SessionChain::new(Arc::clone(chain), "mx"), ctx }

@@ -10,6 +10,8 @@ use crate::config::types::{HeloCheck, Listener, ListenerAuth, ListenerTls, TlsFi
 use crate::config::value::Value;
 use crate::smtp::replies;
 
+use super::edge;
+
 const TLS_CHOICES: &[(&str, ListenerTls)] =
     &[("off", ListenerTls::Off), ("starttls", ListenerTls::StartTls), ("implicit", ListenerTls::Implicit)];
 
@@ -40,6 +42,7 @@ pub(in crate::config) fn read(section: &Section<'_>, tls_given: bool, filter_nam
     let tls = section.get_or("tls", default_tls, |v| v.one_of(TLS_CHOICES));
     let auth = section.get_or("auth", ListenerAuth::Off, |v| v.one_of(AUTH_CHOICES));
     let require_tls = section.get_or("require-tls", auth == ListenerAuth::Required, Value::flag);
+    let trust = edge::trust(section);
     let filters = section.get("filters", |v| Ok(filters(v, filter_names))).unwrap_or_else(|| filter_names.to_vec());
     let helo_checks = section.get("helo-checks", |v| Ok(v.list(|item| item.one_of(HELO_CHOICES)))).unwrap_or_default();
     let vrfy = section.get_or("vrfy", Vrfy::Neutral, |v| v.one_of(VRFY_CHOICES));
@@ -58,6 +61,7 @@ pub(in crate::config) fn read(section: &Section<'_>, tls_given: bool, filter_nam
         tls,
         auth,
         require_tls,
+        trust,
         filters,
         helo_checks,
         vrfy,

@@ -2,6 +2,7 @@
 //! `check`'s.
 
 pub(super) mod bounds;
+pub(super) mod edge;
 pub(super) mod filter;
 pub(super) mod listener;
 pub(super) mod relay;

@@ -30,8 +30,7 @@ pub(in crate::config) fn read(section: &Section<'_>) -> Relay {
         }
     }
     if let Some(value) = section.value("trusted-networks") {
-        relay.trusted_networks = value.list(trusted);
-        refuse_the_world_in_pieces(&value, &relay.trusted_networks);
+        relay.trusted_networks = own_networks(&value, &OPEN_RELAY);
     }
     relay
 }
@@ -72,7 +71,27 @@ fn domain(value: &Value<'_>) -> Result<(String, bool), Problem> {
     Ok((name, below))
 }
 
-fn trusted(value: &Value<'_>) -> Result<IpNet, Problem> {
+/// Networks whose clients may do what strangers may not: wide ones are refused.
+pub(super) fn own_networks(value: &Value<'_>, danger: &Danger) -> Vec<IpNet> {
+    let networks = value.list(|item| own_network(item, danger));
+    refuse_the_world_in_pieces(value, &networks, danger);
+    networks
+}
+
+/// What would follow if a network held the world: the end of a sentence, and why it matters.
+pub(super) struct Danger {
+    pub(super) consequence: &'static str,
+    pub(super) because: &'static str,
+    pub(super) instead: &'static str,
+}
+
+const OPEN_RELAY: Danger = Danger {
+    consequence: "as a trusted network it would make this an open relay",
+    because: "everybody in a trusted network may send anything to anywhere; spammers find such a gateway within hours",
+    instead: "people elsewhere log in ([auth])",
+};
+
+fn own_network(value: &Value<'_>, danger: &Danger) -> Result<IpNet, Problem> {
     let net = value.network()?;
     let why = match net {
         IpNet::V4(four) if four.prefix_len() < TRUSTED_V4_PREFIX_MIN => Some("is wider than any one network"),
@@ -81,19 +100,16 @@ fn trusted(value: &Value<'_>) -> Result<IpNet, Problem> {
         IpNet::V4(_) => None,
     };
     match why {
-        Some(why) => Err(open_relay(value, why)),
+        Some(why) => Err(too_wide(value, why, danger)),
         None => Ok(net),
     }
 }
 
-fn open_relay(value: &Value<'_>, why: &str) -> Problem {
-    value
-        .error(format!("{why}: as a trusted network it would make this an open relay"))
-        .help("everybody in a trusted network may send anything to anywhere; spammers find such a gateway within hours")
-        .help(format!(
-            "list your own hosts and networks, at most a /{TRUSTED_V4_PREFIX_MIN} (IPv6: a /{TRUSTED_V6_PREFIX_MIN}); people \
-             elsewhere log in ([auth])"
-        ))
+fn too_wide(value: &Value<'_>, why: &str, danger: &Danger) -> Problem {
+    value.error(format!("{why}: {}", danger.consequence)).help(danger.because).help(format!(
+        "list your own hosts and networks, at most a /{TRUSTED_V4_PREFIX_MIN} (IPv6: a /{TRUSTED_V6_PREFIX_MIN}); {}",
+        danger.instead
+    ))
 }
 
 /// IPv6 networks that hold all of IPv4.
@@ -111,13 +127,14 @@ fn disguised_world(net: Ipv6Net) -> Option<&'static str> {
 }
 
 /// 0.0.0.0/0 written as many /8 is still the world.
-fn refuse_the_world_in_pieces(value: &Value<'_>, networks: &[IpNet]) {
-    let too_wide = |net: &IpNet| match net {
+fn refuse_the_world_in_pieces(value: &Value<'_>, networks: &[IpNet], danger: &Danger) {
+    let wide = |net: &IpNet| match net {
         IpNet::V4(four) => four.prefix_len() < TRUSTED_V4_PREFIX_MIN,
         IpNet::V6(six) => six.prefix_len() < TRUSTED_V6_PREFIX_MIN,
     };
-    if let Some(sum) = IpNet::aggregate(&networks.to_vec()).iter().find(|net| too_wide(net)) {
-        value.reader.error(open_relay(value, &format!("adds up to {sum}, which is wider than any one network")));
+    if let Some(sum) = IpNet::aggregate(&networks.to_vec()).iter().find(|net| wide(net)) {
+        let why = format!("adds up to {sum}, which is wider than any one network");
+        value.reader.error(too_wide(value, &why, danger));
     }
 }
 

@@ -28,7 +28,7 @@ fn common(state: &CommonState) -> TlsFacts {
     };
     let suite = state.negotiated_cipher_suite().map(|suite| suite.suite());
     let (cipher, bits) = suite.map_or_else(|| (Arc::from("unknown"), 0), cipher);
-    TlsFacts { version, cipher, bits, sni: None, client_subject: None }
+    TlsFacts { version, cipher, bits, sni: None, client_subject: None, client_fingerprint: None }
 }
 
 /// A cipher suite in OpenSSL's spelling, and the bits of its key.
