@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::behind::{Identify, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamTls};
+use super::edge::ProxyTls;
 use super::problem::{Problem, Span};
 use super::reader::Reader;
 use super::types::{Config, Listener, ListenerAuth, ListenerTls};
@@ -30,6 +31,7 @@ pub(super) fn all(config: &Config, reader: &Reader<'_>) {
     nobody_may_send(config, reader);
     unused(config, reader);
     waits(config, reader);
+    trusted_proxies(config, reader);
 }
 
 /// Names that must be unique, with the path of each.
@@ -59,7 +61,9 @@ fn security(config: &Config, listener: &Listener, path: &str, reader: &Reader<'_
                 .help("add [tls] with certificate = \"…\" and key = \"…\", or write tls = \"off\""),
         );
     }
-    if listener.auth != ListenerAuth::Off && listener.tls == ListenerTls::Off {
+    let encrypted = listener.tls != ListenerTls::Off
+        || listener.trust.proxy.as_ref().is_some_and(|proxy| proxy.tls == ProxyTls::Believe);
+    if listener.auth != ListenerAuth::Off && !encrypted {
         reader.error(
             at("auth", format!("listener \"{name}\" would take passwords in clear"))
                 .label("AUTH without TLS")
@@ -74,7 +78,7 @@ fn security(config: &Config, listener: &Listener, path: &str, reader: &Reader<'_
         );
     }
     // With AUTH required the fault is named above.
-    if listener.require_tls && listener.tls == ListenerTls::Off && listener.auth == ListenerAuth::Off {
+    if listener.require_tls && !encrypted && listener.auth == ListenerAuth::Off {
         reader.error(
             at("require-tls", format!("listener \"{name}\" requires TLS and does not offer it"))
                 .label("nobody could send anything")
@@ -347,5 +351,25 @@ fn waits(config: &Config, reader: &Reader<'_>) {
             .label("shorter than timeouts.upstream-final")
             .help("the client sends such a message again, although the upstream may have taken it"),
         );
+    }
+}
+
+/// A proxy that does not know its client (a health check) is the client itself.
+fn trusted_proxies(config: &Config, reader: &Reader<'_>) {
+    let trusted = &config.relay.trusted_networks;
+    for (place, listener) in config.listeners.iter().enumerate() {
+        let networks = listener.trust.proxy.iter().flat_map(|proxy| &proxy.networks);
+        for (item, network) in networks.enumerate() {
+            if trusted.iter().any(|one| one.contains(network) || network.contains(one)) {
+                reader.warn(
+                    Problem::at(
+                        reader.place(&format!("listener.{place}.proxy-networks.{item}")),
+                        "clients this proxy does not know may send anything to anywhere",
+                    )
+                    .label("also in relay.trusted-networks")
+                    .help("take the proxy's address out of relay.trusted-networks"),
+                );
+            }
+        }
     }
 }

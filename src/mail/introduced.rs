@@ -1,6 +1,7 @@
 //! What others said about a client: a proxy in its PROXY header, a mail server by XCLIENT or XFORWARD. Only those say
 //! it whom the operator named.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -43,4 +44,19 @@ pub struct Forwarded {
     pub ident: Option<Arc<str>>,
     /// "LOCAL" or "REMOTE".
     pub source: Option<Arc<str>>,
+}
+
+impl fmt::Display for Forwarded {
+    /// `name[address]:port ident`, as mail logs write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[", self.name.as_deref().unwrap_or("unknown"))?;
+        match self.address {
+            Some(address) => write!(f, "{address}]")?,
+            None => f.write_str("unknown]")?,
+        }
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        self.ident.as_ref().map_or(Ok(()), |ident| write!(f, " {ident}"))
+    }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Introduced;
+use super::{Introduced, Proxied};
 
 /// What the reverse lookup of the peer's address gave (the NAME of XCLIENT).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,4 +62,12 @@ pub struct SessionFacts {
     pub auth: Option<Arc<AuthFacts>>,
     /// What proxies and mail servers in front of us said.
     pub introduced: Option<Arc<Introduced>>,
+}
+
+impl SessionFacts {
+    /// The proxy that the client came through.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxied> {
+        self.introduced.as_ref()?.proxy.as_ref()
+    }
 }

@@ -299,7 +299,8 @@ fn bits(cipher: &str) -> u16 {
 
 /// Stands in a Received field: nothing but letters, digits and a little between them.
 fn word(value: &[u8]) -> Arc<str> {
-    let plain = |octet: &u8| if octet.is_ascii_alphanumeric() || b"-_.".contains(octet) { char::from(*octet) } else { '?' };
+    let plain =
+        |octet: &u8| if octet.is_ascii_alphanumeric() || b"-_.".contains(octet) { char::from(*octet) } else { '?' };
     value.iter().take(TEXT_OCTETS_MAX).map(plain).collect::<String>().into()
 }
 
@@ -324,16 +325,16 @@ fn crc32c_with_zeros(header: &[u8], at: usize) -> u32 {
 const fn crc32c_table() -> [u32; 256] {
     const POLYNOMIAL_REFLECTED: u32 = 0x82f6_3b78;
     let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        let mut crc = index as u32;
+    let mut octet = 0_u32;
+    while octet < 256 {
+        let mut crc = octet;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL_REFLECTED } else { crc >> 1 };
             bit += 1;
         }
-        table[index] = crc;
-        index += 1;
+        table[octet as usize] = crc;
+        octet += 1;
     }
     table
 }

@@ -18,11 +18,7 @@ pub enum Standing {
 /// The standing of a client: authenticated, or from a network the operator named.
 #[must_use]
 pub fn standing(relay: &Relay, address: IpAddr, authenticated: bool) -> Standing {
-    if authenticated || holds(&relay.trusted_networks, address) {
-        Standing::MayRelay
-    } else {
-        Standing::Stranger
-    }
+    if authenticated || holds(&relay.trusted_networks, address) { Standing::MayRelay } else { Standing::Stranger }
 }
 
 /// Why a recipient is refused.

@@ -13,6 +13,11 @@ pub fn connection_refused(listener: &str, peer: IpAddr, limit: &'static str) {
     tracing::info!(peer = %peer, listener, limit, "connection refused");
 }
 
+/// Somebody a PROXY header is believed of sent none: the proxy is not set up for it, or speaks another version.
+pub fn not_proxied(listener: &str, peer: IpAddr, reason: &str) {
+    tracing::warn!(peer = %peer, listener, reason, "proxy header refused");
+}
+
 /// A limit was reached inside a session.
 pub fn limit_reached(session: &SessionFacts, limit: &'static str) {
     tracing::info!(peer = %session.peer.ip(), listener = &*session.listener, session = &*session.id, limit, "limit reached");
@@ -70,6 +75,7 @@ pub fn session_ended(session: &SessionFacts, end: SessionEnd) {
                 peer = %session.peer.ip(),
                 listener = &*session.listener,
                 session = &*session.id,
+                proxy = session.proxy().map(|proxy| tracing::field::display(proxy.peer)),
                 helo = session.hello.as_ref().map(|hello| &*hello.name),
                 how = end.how,
                 transactions = end.transactions,

@@ -95,7 +95,7 @@ impl Transaction<'_> {
             return;
         }
         let facts = self.session;
-        let tls = facts.tls.as_deref();
+        let (tls, introduced) = (facts.tls.as_deref(), facts.introduced.as_deref());
         let name = match &facts.peer_name {
             PeerName::Confirmed(name) => Some(&**name),
             PeerName::Unavailable | PeerName::TemporarilyUnavailable => None,
@@ -113,6 +113,11 @@ impl Transaction<'_> {
             peer = %facts.peer.ip(),
             port = facts.peer.port(),
             peer_name = name,
+            proxy = facts.proxy().map(|proxy| tracing::field::display(proxy.peer)),
+            proxy_tls = facts.proxy().and_then(|proxy| proxy.tls.as_ref()).map(|tls| tls.version),
+            proxy_id = facts.proxy().and_then(|proxy| proxy.unique_id.as_deref()),
+            xclient = introduced.and_then(|said| said.xclient).map(tracing::field::display),
+            forwarded = introduced.and_then(|said| said.forwarded.as_ref()).map(tracing::field::display),
             helo = facts.hello.as_ref().map(|hello| &*hello.name),
             tls = tls.map(|tls| tls.version),
             cipher = tls.map(|tls| &*tls.cipher),

@@ -29,7 +29,7 @@ use super::record::Record;
 use super::transfer::Message;
 
 /// After the last reply the client may take this long to close first, so that the reply is not lost in a reset.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -85,7 +85,8 @@ impl Connection {
                 Some(tls) => Some(tls),
                 None => return,
             },
-            ListenerTls::Off | ListenerTls::StartTls => None,
+            // A proxy may have ended it, and be believed.
+            ListenerTls::Off | ListenerTls::StartTls => self.session.facts().tls.as_deref().cloned(),
         };
         let first = self.session.handle(Input::Begin(tls));
         self.drive(first).await;

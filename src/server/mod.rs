@@ -8,6 +8,7 @@ mod gateway;
 mod ids;
 mod leg;
 mod listeners;
+mod proxied;
 mod record;
 mod shutdown;
 mod transfer;

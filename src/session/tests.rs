@@ -163,7 +163,8 @@ fn logging_in(identity: Identity) -> (Session, Step) {
     let config = Arc::new(crate::config::parse(text, "test.toml", &|_| None).unwrap());
     let mut session = session_with(config);
     let cipher = "TLS_AES_256_GCM_SHA384".into();
-    let tls = TlsFacts { version: "TLSv1.3", cipher, bits: 256, sni: None, client_subject: None, client_fingerprint: None };
+    let tls =
+        TlsFacts { version: "TLSv1.3", cipher, bits: 256, sni: None, client_subject: None, client_fingerprint: None };
     session.handle(Input::Begin(Some(tls)));
     session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));
     session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));

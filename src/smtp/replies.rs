@@ -173,6 +173,11 @@ pub const CONTENT_BARE_LF: Reply = say(550, (5, 6, 11), "Bare <LF> in message co
 pub const CONTENT_NUL: Reply = say(550, (5, 6, 0), "NUL in message content");
 pub const NO_ROOM: Reply = say(452, (4, 3, 1), "No room for this message now, try again later");
 
+// ── Proxies and mail servers in front of us ──
+
+pub const PROXY_HEADER_WANTED: Reply =
+    say(421, (4, 7, 0), "This port is for proxies: a connection begins with a PROXY header, closing");
+
 // ── Limits over sessions ──
 
 pub const TOO_MANY_CONNECTIONS: Reply = say(421, (4, 7, 0), "Too many connections from your network, try again later");

@@ -22,7 +22,13 @@ async fn every_dialog_is_heard_as_written() {
     let mut files = Vec::new();
     collect(&root.join("tests/dialogs"), &mut files);
     files.sort();
-    assert!(files.len() >= 20, "the dialogs are gone: {}", files.len());
+    // While one works on a few of them: a part of their path.
+    if let Ok(part) = std::env::var("DIALOGS") {
+        files.retain(|file| file.strip_prefix(root).unwrap().display().to_string().contains(&part));
+        assert!(!files.is_empty(), "no dialog has {part} in its path");
+    } else {
+        assert!(files.len() >= 20, "the dialogs are gone: {}", files.len());
+    }
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
     let mut replays = tokio::task::JoinSet::new();
     for file in files {

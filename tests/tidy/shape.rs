@@ -141,7 +141,8 @@ fn dialogs(tree: &Tree) -> Findings {
         if is_dialog && !file.text.starts_with("# ") {
             findings.push(format!("{}:1: the first line is a sentence", file.path));
         }
-        if is_dialog && !file.text.lines().any(|line| line.trim_start().starts_with("S: ")) {
+        let answers = |line: &str| line.starts_with("S: ") || line.starts_with("S! ");
+        if is_dialog && !file.text.lines().any(|line| answers(line.trim_start())) {
             findings.push(format!("{}: we never speak", file.path));
         }
     }

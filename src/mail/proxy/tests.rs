@@ -98,7 +98,8 @@ fn version_2_says_it_in_octets() {
 
 #[test]
 fn details_are_read_and_unknown_ones_passed_over() {
-    let inner = [tlv_of(SSL_VERSION, b"TLSv1.3"), tlv_of(SSL_CIPHER, b"TLS_AES_128_GCM_SHA256"), tlv_of(SSL_CN, b"ann")];
+    let inner =
+        [tlv_of(SSL_VERSION, b"TLSv1.3"), tlv_of(SSL_CIPHER, b"TLS_AES_128_GCM_SHA256"), tlv_of(SSL_CN, b"ann")];
     let ssl = |client: u8, verify: u8| [&[client, 0, 0, 0, verify][..], &inner.concat()].concat();
     let header = with_crc(
         &[
