@@ -11,6 +11,9 @@ use crate::gateway::{ACCOUNT, PASSWORD};
 /// The program that drives smtplib; it prints `sent`, or the refusal it met.
 const SMTPLIB: &str = include_str!("submit.py");
 
+/// The same by BDAT.
+const CHUNKS: &str = include_str!("chunks.py");
+
 /// How a client comes in.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Way {
@@ -76,6 +79,15 @@ pub(crate) fn curl(mail: &Mail<'_>) -> Told {
 
 /// What Python programs use.
 pub(crate) fn smtplib(mail: &Mail<'_>) -> Told {
+    python(SMTPLIB, mail)
+}
+
+/// BDAT, in chunks of all sizes: pipelined in clear, one by one under TLS.
+pub(crate) fn chunks(mail: &Mail<'_>) -> Told {
+    python(CHUNKS, mail)
+}
+
+fn python(program: &str, mail: &Mail<'_>) -> Told {
     let way = match mail.way {
         Way::Plain => "plain",
         Way::StartTls => "starttls",
@@ -84,7 +96,7 @@ pub(crate) fn smtplib(mail: &Mail<'_>) -> Told {
     let server = mail.server.ip().to_string();
     let port = mail.server.port().to_string();
     let mut command = Command::new("python3");
-    command.args(["-c", SMTPLIB, &server, &port, way, mail.from_address, mail.sender, mail.recipient]);
+    command.args(["-c", program, &server, &port, way, mail.from_address, mail.sender, mail.recipient]);
     command.args([ACCOUNT, PASSWORD]);
     told(command, mail.message)
 }

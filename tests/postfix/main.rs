@@ -24,7 +24,7 @@ type Client = fn(&Mail<'_>) -> Told;
 
 #[test]
 fn mail_arrives_as_it_was_sent() {
-    let runs: [(&str, Client, Way, &str, Vec<u8>); 8] = [
+    let runs: [(&str, Client, Way, &str, Vec<u8>); 11] = [
         ("swaks", clients::swaks, Way::Plain, "127.0.0.11", dotted("bye")),
         ("swaks-starttls", clients::swaks, Way::StartTls, "127.0.0.12", dotted("bye")),
         ("curl", clients::curl, Way::Plain, "127.0.0.13", dotted(".")),
@@ -33,6 +33,9 @@ fn mail_arrives_as_it_was_sent() {
         ("python-8bit", clients::smtplib, Way::StartTls, "127.0.0.16", eight_bit()),
         ("почта", clients::smtplib, Way::Implicit, "127.0.0.17", eight_bit()),
         ("python-large", clients::smtplib, Way::Plain, "127.0.0.18", large()),
+        ("chunks", clients::chunks, Way::Plain, "127.0.0.19", dotted(".")),
+        ("chunks-tls", clients::chunks, Way::StartTls, "127.0.0.20", eight_bit()),
+        ("chunks-large", clients::chunks, Way::Plain, "127.0.0.21", large()),
     ];
     let mailboxes = runs.each_ref().map(|(name, ..)| format!("{name}@inside.test"));
     let postfix = Postfix::start(&mailboxes.each_ref().map(String::as_str));
