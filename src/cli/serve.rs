@@ -103,7 +103,9 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
     tracing::info!(drain_seconds = shutdown.drain.as_secs(), "stopping: no new sessions");
     // Closed, so that a new client goes elsewhere at once instead of waiting for a banner.
     drop(listeners);
-    match gateway.shutdown.finish(shutdown.drain, shutdown.final_reply).await {
+    let cut = gateway.shutdown.finish(shutdown.drain, shutdown.final_reply).await;
+    gateway.leave_upstreams().await;
+    match cut {
         0 => tracing::info!("stopped"),
         sessions => tracing::warn!(sessions, "stopped; these sessions had to be cut"),
     }

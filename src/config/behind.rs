@@ -21,6 +21,8 @@ pub struct Upstream {
     /// How long its answers about recipients are kept where it is deferred; `None`: not at all.
     pub keep_answers: Option<Duration>,
     pub pool: Pool,
+    /// How often servers are asked whether they are well; `None`: only mail tells.
+    pub health_check: Option<Duration>,
 }
 
 impl Upstream {
@@ -37,6 +39,7 @@ impl Upstream {
             extensions_ttl: Duration::ZERO,
             keep_answers: None,
             pool: Pool::default(),
+            health_check: None,
         }
     }
 }

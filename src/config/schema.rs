@@ -58,6 +58,7 @@ pub(super) const UPSTREAM: Shape = Shape {
         "idle-connections",
         "idle-time",
         "transactions-per-connection",
+        "health-check",
     ],
 };
 

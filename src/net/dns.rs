@@ -28,6 +28,8 @@ use crate::mail::PeerName;
 const PTR_NAMES_MAX: usize = 10;
 /// Addresses of one host that are handed out.
 const HOST_ADDRESSES_MAX: usize = 8;
+/// Hosts of one service that are handed out.
+const SERVICE_HOSTS_MAX: usize = 16;
 /// Responses kept (each at most one DNS message), oldest out first.
 const CACHED_RESPONSES_MAX: u64 = 4_096;
 /// Nobody's TTL binds us longer than this.
@@ -182,6 +184,28 @@ impl Resolver {
         if host.trim_end_matches('.').eq_ignore_ascii_case("localhost") {
             return Ok(vec![IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)]);
         }
+        self.addresses_in_dns(host).await
+    }
+
+    /// The hosts of a service (RFC 2782), at most sixteen, as the DNS lists them; remembered for as long as their TTL
+    /// allows. Names that are none are passed over; a target of `.` means that there is no such service.
+    ///
+    /// # Errors
+    /// As [`addresses`](Self::addresses).
+    pub async fn service(&self, name: &str) -> Result<Vec<config::Server>, LookupError> {
+        let mut question = Name::from_ascii(name).map_err(|error| LookupError::Failed(error.to_string()))?;
+        question.set_fqdn(true);
+        match Box::pin(self.dns.lookup(question, RecordType::SRV)).await {
+            Ok(answer) => {
+                let servers = targets(answer.answers().iter().map(|record| record.data.clone()));
+                if servers.is_empty() { Err(LookupError::NotFound) } else { Ok(servers) }
+            }
+            Err(error) if says_nothing_there(&error) => Err(LookupError::NotFound),
+            Err(error) => Err(LookupError::Failed(error.to_string())),
+        }
+    }
+
+    async fn addresses_in_dns(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         match Box::pin(self.dns.lookup_ip(host)).await {
             Ok(found) => {
                 let mut addresses: Vec<IpAddr> = found.iter().collect();
@@ -194,6 +218,19 @@ impl Resolver {
             Err(error) => Err(LookupError::Failed(error.to_string())),
         }
     }
+}
+
+fn targets(records: impl Iterator<Item = RData>) -> Vec<config::Server> {
+    let server = |record: RData| match record {
+        RData::SRV(srv) => Some(config::Server {
+            host: host_name(&srv.target.to_ascii())?.to_ascii_lowercase(),
+            port: Some(srv.port).filter(|port| *port > 0)?,
+            priority: srv.priority,
+            weight: srv.weight,
+        }),
+        _ => None,
+    };
+    records.filter_map(server).take(SERVICE_HOSTS_MAX).collect()
 }
 
 fn servers(settings: &config::Resolver) -> (ResolverConfig, ResolverOpts) {

@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 15] = [
+pub const DESCRIBED: [(&str, Kind, &str); 18] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -43,6 +43,17 @@ pub const DESCRIBED: [(&str, Kind, &str); 15] = [
     ("wasmilter_message_bytes_total", Kind::Counter, "Octets of messages received"),
     ("wasmilter_replies_total", Kind::Counter, "Replies to clients by class: 2xx, 3xx, 4xx, 5xx"),
     ("wasmilter_upstream_errors_total", Kind::Counter, "The upstream failed us, by kind"),
+    (
+        "wasmilter_upstream_connections_total",
+        Kind::Counter,
+        "Connections that sessions got, by upstream and how: new, reused",
+    ),
+    ("wasmilter_upstream_server_up", Kind::Gauge, "1 unless the server gave no connection when last asked"),
+    (
+        "wasmilter_upstream_server_failures_total",
+        Kind::Counter,
+        "Servers that gave no connection, by upstream, server and kind",
+    ),
     ("wasmilter_auth_total", Kind::Counter, "Logins by result: good, bad, unavailable"),
     ("wasmilter_tls_handshakes_total", Kind::Counter, "TLS handshakes with clients by result: good, failed"),
     (

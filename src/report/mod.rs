@@ -8,6 +8,7 @@ pub mod event;
 pub mod log;
 pub mod metrics;
 mod transaction;
+pub mod upstream;
 
 pub use metrics::Metrics;
 pub use transaction::{FilterSaid, Outcome, Transaction};

@@ -191,6 +191,7 @@ pub struct Gateway {
 impl Gateway {
     #[must_use]
     pub fn new(generation: Generation, metrics: Metrics) -> Arc<Gateway> {
+        generation.upstreams.begin();
         Arc::new(Gateway {
             limits: Limits::new(&generation.config.rates),
             generation: ArcSwap::from_pointee(generation),
@@ -228,10 +229,17 @@ impl Gateway {
         &self.metrics
     }
 
-    /// New sessions begin with this one.
+    /// New sessions begin with this one. To be called within the runtime.
     pub fn replace(&self, mut generation: Generation) {
         std::mem::take(&mut generation.renewal).take_effect();
         self.limits.reload(&generation.config.rates);
-        self.generation.store(Arc::new(generation));
+        generation.upstreams.begin();
+        let before = self.generation.swap(Arc::new(generation));
+        drop(tokio::spawn(async move { before.upstreams.retire().await }));
+    }
+
+    /// Says goodbye to upstreams in connections that nobody uses; those in use are left by their sessions.
+    pub async fn leave_upstreams(&self) {
+        self.generation().upstreams.retire().await;
     }
 }

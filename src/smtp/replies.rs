@@ -207,6 +207,8 @@ pub const UPSTREAM_AWAY: Reply =
 pub const UPSTREAM_LOST: Reply = say(451, (4, 4, 2), "Lost the mail server behind this gateway, try again later");
 pub const UPSTREAM_TIMEOUT: Reply =
     say(451, (4, 4, 2), "The mail server behind this gateway takes too long, try again later");
+pub const UPSTREAM_BUSY: Reply =
+    say(451, (4, 4, 5), "The mail server behind this gateway is busy with others, try again later");
 pub const UPSTREAM_NOT_READY: Reply =
     say(451, (4, 3, 2), "The mail server behind this gateway takes no mail for now, try again later");
 pub const UPSTREAM_MISCONFIGURED: Reply =

@@ -7,13 +7,15 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Telling;
 use super::error::UpstreamError;
-use super::identify::Identity;
+use super::identify::{Attributes, Identity};
 use super::judge::judge;
+use super::pool::Place;
 use super::shared::Shared;
 use super::wait::Wait;
 use super::wire::Wire;
-use crate::config::Identify;
+use crate::config::{Identify, Server};
 use crate::mail::SessionFacts;
 use crate::net::stream::Stream;
 use crate::smtp::{Offer, Reply};
@@ -50,14 +52,55 @@ pub struct Connection {
     offer: Arc<Offer>,
     /// What the upstream knows of the client; without it no command of the client's goes out.
     told: Option<Box<Identity>>,
+    /// Every attribute that XCLIENT has carried here.
+    said: Attributes,
+    /// What it knows is the client it serves now, and not one before.
+    introduced: bool,
     manner: Manner,
     due: Due,
+    server: Arc<Server>,
+    place: Place,
+    wear: Wear,
+    /// It came out of the pool, and nothing was answered since.
+    reused: bool,
+    /// The client before left a transaction open, which ends before anything else is said.
+    leftover: Leftover,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leftover {
+    None,
+    /// RSET is still to be said.
+    Open,
+    /// It was said; its answer comes before the one that is asked for.
+    Reset,
+}
+
+/// What a connection has been through.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wear {
+    transactions: u32,
+    /// A transaction was begun and is not known to be over.
+    open: bool,
+    /// Since the last message that was taken. Postfix counts them, too, and becomes slow.
+    refusals: u16,
+    resets: u16,
+}
+
+/// Postfix slows a client down after 10 (smtpd_soft_error_limit), counted as we count.
+const REFUSALS_MAX: u16 = 5;
+/// Postfix takes 100 commands that move nothing (smtpd_junk_command_limit); the next client needs some, too.
+const RESETS_MAX: u16 = 50;
 
 impl Connection {
     /// # Errors
     /// `NotIdentified`, when the configured manner is not on offer.
-    pub(super) fn new(shared: Arc<Shared>, wire: Wire, offer: Arc<Offer>) -> Result<Self, UpstreamError> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        server: Arc<Server>,
+        wire: Wire,
+        offer: Arc<Offer>,
+    ) -> Result<Self, UpstreamError> {
         let (xclient, xforward) = (!offer.xclient.is_empty(), !offer.xforward.is_empty());
         let manner = match shared.settings.identify {
             Identify::Xclient if xclient => Manner::Xclient,
@@ -70,7 +113,21 @@ impl Connection {
             Identify::Auto if xforward => Manner::Xforward,
             Identify::Auto | Identify::None => Manner::Silent,
         };
-        Ok(Connection { shared, wire, offer, told: None, manner, due: Due::Nothing })
+        Ok(Connection {
+            shared,
+            wire,
+            offer,
+            told: None,
+            said: Attributes::default(),
+            introduced: false,
+            manner,
+            due: Due::Nothing,
+            server,
+            place: None,
+            wear: Wear::default(),
+            reused: false,
+            leftover: Leftover::None,
+        })
     }
 
     /// What the upstream offers this client. Changes at [`identify`](Self::identify): a client that said HELO
@@ -84,7 +141,7 @@ impl Connection {
     /// before, and nothing was said in it.
     #[must_use]
     pub fn is_reused(&self) -> bool {
-        false
+        self.reused
     }
 
     /// Several commands may be sent at once.
@@ -94,8 +151,71 @@ impl Connection {
     }
 
     /// The client needs it no more: back to the pool where it can serve the next one, else QUIT.
-    pub async fn release(self) {
-        self.quit().await;
+    ///
+    /// Nothing of this client reaches the next: no reply of its is still due, a transaction it left open is reset
+    /// before anything else is said, and where the upstream was told who it is, all of it will be told anew. So a
+    /// connection is kept only where XCLIENT still offers all that was said, and never when a login was told.
+    pub async fn release(mut self) {
+        if self.may_serve_another() { Shared::keep(self).await } else { self.quit().await }
+    }
+
+    fn may_serve_another(&mut self) -> bool {
+        let Wear { transactions, open, refusals, resets } = self.wear;
+        let fresh = transactions < self.shared.settings.pool.transactions_per_connection
+            && refusals < REFUSALS_MAX
+            && resets < RESETS_MAX;
+        let forgets = match (self.manner, &self.told) {
+            (Manner::Silent | Manner::Xforward, _) | (Manner::Xclient, None) => true,
+            (Manner::Xclient, Some(told)) => self.said.are_in(&self.offer.xclient) && !told.has_login(),
+        };
+        // Without PIPELINING the reset would cost the next client a wait.
+        let closed = self.pipelines() || !(open || self.leftover != Leftover::None);
+        fresh && forgets && closed && self.is_alive()
+    }
+
+    /// Out of the pool, for the next client; whether it still lives.
+    pub(super) fn begin_again(&mut self) -> bool {
+        self.introduced = false;
+        if self.manner != Manner::Xclient {
+            self.told = None;
+        }
+        if self.wear.open {
+            self.leftover = Leftover::Open;
+            self.wear.open = false;
+        }
+        self.reused = true;
+        self.is_alive()
+    }
+
+    /// EHLO once more, in our own name.
+    pub(super) async fn greet_again(&mut self) -> Result<(), UpstreamError> {
+        let hello = format!("EHLO {}\r\n", self.shared.hostname);
+        let answer = self.exchange(hello.as_bytes(), Wait::Hello).await;
+        let reply = self.checked(answer)?;
+        self.offer = self.shared.remember(Offer::parse(&reply));
+        Ok(())
+    }
+
+    /// Takes the place that this connection has.
+    pub(super) fn hold(&mut self, place: Place) {
+        self.place = place;
+    }
+
+    pub(super) fn give_place_back(&mut self) -> Place {
+        self.place.take()
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The upstream was never told of a client in it.
+    pub(super) fn is_untold(&self) -> bool {
+        self.told.is_none()
     }
 
     /// Whether another client's transactions may follow this client's in it.
@@ -127,6 +247,7 @@ impl Connection {
     pub async fn identify(&mut self, who: &SessionFacts) -> Result<(), UpstreamError> {
         let identity = Identity::of(who);
         if self.told.as_deref() == Some(&identity) {
+            self.introduced = true;
             return Ok(());
         }
         if self.due != Due::Nothing {
@@ -141,7 +262,10 @@ impl Connection {
         if self.manner == Manner::Xclient && self.told.is_some() && self.offer.xclient.is_empty() {
             // First the old one, which may be counted against us, then the new.
             self.leave().await;
-            *self = Shared::open(&self.shared).await?;
+            let place = self.place.take();
+            let shared = self.shared.clone();
+            *self = Box::pin(Shared::find(&shared, None, Telling::Postpone)).await?;
+            self.place = place;
         }
         match self.manner {
             Manner::Silent => {}
@@ -151,12 +275,17 @@ impl Connection {
             Manner::Xclient => self.say_xclient(&identity).await?,
         }
         self.told = Some(Box::new(identity));
+        self.introduced = true;
         Ok(())
     }
 
     async fn say_xclient(&mut self, identity: &Identity) -> Result<(), UpstreamError> {
         let offered = self.offer.clone();
-        for line in identity.xclient(&offered.xclient).map_err(UpstreamError::NotIdentified)? {
+        let lines = identity.xclient(&offered.xclient).map_err(UpstreamError::NotIdentified)?;
+        // Half-way through it, nobody can say what the upstream knows.
+        self.introduced = false;
+        self.said.add(&offered.xclient);
+        for line in lines {
             self.exchange(line.as_bytes(), Wait::Identify).await?;
         }
         let hello = identity.hello_line(&self.shared.hostname);
@@ -199,13 +328,17 @@ impl Connection {
             Due::Replies(due) => due.saturating_add(replies),
             Due::Content | Due::Broken => return Err(self.out_of_turn(during)),
         };
-        if self.told.is_none() && self.manner != Manner::Silent {
+        if !self.introduced && self.manner != Manner::Silent {
             let error = UpstreamError::NotIdentified("not yet");
             return self.checked(Err(error));
         }
         if during == Wait::Mail && self.manner == Manner::Xforward {
             let said = Box::pin(self.say_xforward()).await;
             self.checked(said)?;
+        }
+        if during == Wait::Mail {
+            self.wear.transactions = self.wear.transactions.saturating_add(1);
+            self.wear.open = true;
         }
         let sent = self.put(lines, due, during).await;
         self.checked(sent)
@@ -278,6 +411,12 @@ impl Connection {
         let got = self.wire.reply(Wait::Final, limit).await.and_then(|parsed| judge(Wait::Final, parsed));
         let reply = self.checked(got)?;
         self.due = Due::Nothing;
+        self.wear.open = false;
+        if reply.class() == 2 {
+            (self.wear.refusals, self.wear.resets) = (0, 0);
+        } else {
+            self.wear.refusals = self.wear.refusals.saturating_add(1);
+        }
         Ok(reply)
     }
 
@@ -311,16 +450,35 @@ impl Connection {
         if self.due == Due::Nothing {
             self.wire.expect_silence(during)?;
         }
+        let limit = Wait::Write.limit(&self.shared.timeouts);
         // Before anything is on its way: dropped half-way, the replies stay due.
         self.due = Due::Replies(due);
-        self.wire.send(lines, during, Wait::Write.limit(&self.shared.timeouts)).await
+        if self.leftover == Leftover::Open {
+            self.leftover = Leftover::Reset;
+            let mut slices = [IoSlice::new(b"RSET\r\n"), IoSlice::new(lines)];
+            return self.wire.send_slices(&mut slices, during, limit).await;
+        }
+        self.wire.send(lines, during, limit).await
     }
 
     async fn get(&mut self, wait: Wait) -> Result<Reply, UpstreamError> {
         let Due::Replies(due @ 1..) = self.due else { return Err(self.out_of_turn(wait)) };
-        let limit = wait.limit(&self.shared.timeouts);
-        let parsed = self.wire.reply(wait, limit).await?;
+        if self.leftover == Leftover::Reset {
+            judge(Wait::Rset, self.wire.reply(Wait::Rset, Wait::Rset.limit(&self.shared.timeouts)).await?)?;
+            self.leftover = Leftover::None;
+            self.wear.resets = self.wear.resets.saturating_add(1);
+        }
+        let parsed = self.wire.reply(wait, wait.limit(&self.shared.timeouts)).await?;
         let reply = judge(wait, parsed)?;
+        self.reused = false;
+        match wait {
+            Wait::Rset => {
+                self.wear.open = false;
+                self.wear.resets = self.wear.resets.saturating_add(1);
+            }
+            _ if reply.code >= 400 => self.wear.refusals = self.wear.refusals.saturating_add(1),
+            _ => {}
+        }
         self.due = match due {
             1 if wait == Wait::Data && reply.code == 354 => Due::Content,
             1 => Due::Nothing,

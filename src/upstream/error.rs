@@ -35,6 +35,9 @@ pub enum UpstreamError {
     /// What it said makes no sense where it said it.
     #[error("protocol violation at {during}: {detail}")]
     Protocol { during: Wait, detail: Cow<'static, str> },
+    /// All connections that there may be were in use for too long.
+    #[error("no connection was free in time (connections, upstream-connect)")]
+    Busy,
     /// It closed the connection.
     #[error("connection closed at {0}")]
     Closed(Wait),
@@ -59,6 +62,7 @@ impl UpstreamError {
             UpstreamError::NotIdentified(_) => "not-identified",
             UpstreamError::Tls(_) => "tls",
             UpstreamError::Protocol { .. } => "protocol",
+            UpstreamError::Busy => "busy",
             UpstreamError::Closed(_) => "closed",
             UpstreamError::Io { .. } => "io",
         }
@@ -77,6 +81,7 @@ impl UpstreamError {
             UpstreamError::Resolve(_) | UpstreamError::Connect(_) | UpstreamError::Timeout(Wait::Connect) => {
                 replies::UPSTREAM_AWAY
             }
+            UpstreamError::Busy => replies::UPSTREAM_BUSY,
             // The message may or may not be there, and the client will bring it again (RFC 1047).
             UpstreamError::Timeout(Wait::Final)
             | UpstreamError::Closed(Wait::Final)
@@ -105,6 +110,15 @@ impl UpstreamError {
             UpstreamError::Resolve(LookupError::NotFound) => true,
             _ => false,
         }
+    }
+
+    /// The upstream has something against this client, or cannot be told of it: another connection or server would say
+    /// the same.
+    pub(super) fn is_the_clients(&self) -> bool {
+        matches!(
+            self,
+            UpstreamError::Refused { during: Wait::Identify | Wait::ClientHello, .. } | UpstreamError::NotIdentified(_)
+        )
     }
 
     /// Tells the operator what only the operator can mend; everything else is in the session's own log line.

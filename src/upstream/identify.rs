@@ -28,6 +28,27 @@ const FORWARD_ORDER: [&str; 7] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "IDEN
 
 const UNAVAILABLE: &str = "[UNAVAILABLE]";
 
+/// Attributes of XCLIENT, as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Attributes(u16);
+
+impl Attributes {
+    /// What is said to an upstream that offers these.
+    pub(super) fn add(&mut self, offered: &[String]) {
+        self.0 |= Self::of(offered);
+    }
+
+    /// All of them are on offer, so that each can be said anew; where nothing is offered, nothing can.
+    pub(super) fn are_in(self, offered: &[String]) -> bool {
+        !offered.is_empty() && self.0 & !Self::of(offered) == 0
+    }
+
+    fn of(offered: &[String]) -> u16 {
+        let bit = |attribute: &str| SAID_ORDER.iter().position(|said| *said == attribute).map_or(0, |at| 1 << at);
+        offered.iter().fold(0, |set, attribute| set | bit(attribute))
+    }
+}
+
 /// The facts of a session that the upstream is told, and no others: what makes a session another one for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -122,6 +143,10 @@ impl Identity {
     /// The client spoke ESMTP, or nothing yet.
     pub(super) fn is_extended(&self) -> bool {
         self.hello.as_ref().is_none_or(|hello| hello.extended)
+    }
+
+    pub(super) fn has_login(&self) -> bool {
+        self.login.is_some()
     }
 
     fn protocol(&self) -> &'static str {

@@ -7,8 +7,11 @@
 
 mod connection;
 mod error;
+mod greet;
 mod identify;
 mod judge;
+mod pool;
+mod servers;
 mod shared;
 #[cfg(test)]
 mod support;
@@ -25,13 +28,16 @@ pub use error::UpstreamError;
 pub use judge::judge;
 pub use wait::Wait;
 
-use crate::config::{Config, Timeouts, UPSTREAM_DEFAULT, Upstream as Settings, UpstreamTls};
+use crate::config::{Config, Servers, Timeouts, UPSTREAM_DEFAULT, Upstream as Settings, UpstreamTls};
 use crate::mail::SessionFacts;
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
 use crate::net::tls::{Connector, Expect, TlsError};
+use crate::report;
 use crate::smtp::Offer;
-use shared::Shared;
+use pool::Pool;
+use servers::Health;
+use shared::{Chance, Shared};
 
 /// An upstream that cannot be made as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +83,21 @@ impl Upstreams {
     #[must_use]
     pub fn at(&self, place: usize) -> &Upstream {
         self.all.get(place).unwrap_or(&self.default)
+    }
+
+    /// Their generation begins: servers are asked whether they are well, where that is wanted. To be called within the
+    /// runtime.
+    pub fn begin(&self) {
+        for upstream in self.all.iter() {
+            upstream.begin();
+        }
+    }
+
+    /// Their generation is over: no connection waits for a client any more, and those that do are left with QUIT.
+    pub async fn retire(&self) {
+        for upstream in self.all.iter() {
+            upstream.shared.retire().await;
+        }
     }
 
     /// In the order of the configuration.
@@ -128,8 +149,24 @@ impl Upstream {
             dialer,
             connector,
             offers: Mutex::default(),
+            pool: Pool::new(&settings.pool),
+            health: Health::default(),
+            listed: match &settings.servers {
+                Servers::Listed(servers) => servers.iter().cloned().map(Arc::new).collect(),
+                Servers::Service(_) => Vec::new(),
+            },
+            chance: Chance::default(),
         };
         Ok(Upstream { shared: Arc::new(shared) })
+    }
+
+    fn begin(&self) {
+        for server in &self.shared.listed {
+            report::upstream::server_listed(self.name(), &servers::shown(server));
+        }
+        if let Some(every) = self.shared.settings.health_check {
+            drop(tokio::spawn(shared::check_health(Arc::downgrade(&self.shared), every)));
+        }
     }
 
     #[must_use]
@@ -150,11 +187,8 @@ impl Upstream {
     /// # Errors
     /// Why there is none.
     pub async fn acquire(&self, who: &SessionFacts, telling: Telling) -> Result<Connection, UpstreamError> {
-        let mut connection = self.open().await?;
-        if telling == Telling::Now {
-            connection.identify(who).await?;
-        }
-        Ok(connection)
+        // Boxed: rare, and larger than a session that waits for its client.
+        Box::pin(Shared::acquire(&self.shared, who, telling)).await
     }
 
     /// What it offers: the last answer if that is fresh enough, else it is asked, by nobody in particular.
@@ -165,10 +199,7 @@ impl Upstream {
         if let Some(offer) = self.fresh_offer() {
             return Ok(offer);
         }
-        let connection = self.open().await?;
-        let offer = connection.offer();
-        connection.release().await;
-        Ok(offer)
+        Box::pin(Shared::ask_offer(&self.shared)).await
     }
 
     /// A new connection that knows who the client is.
@@ -177,11 +208,6 @@ impl Upstream {
     /// Why there is none.
     pub async fn connect(&self, who: &SessionFacts) -> Result<Connection, UpstreamError> {
         self.acquire(who, Telling::Now).await
-    }
-
-    async fn open(&self) -> Result<Connection, UpstreamError> {
-        // Boxed: rare, and larger than a session that waits for its client.
-        Box::pin(Shared::open(&self.shared)).await
     }
 
     /// The last answer to EHLO, however old: what an upstream that is away for now will most likely offer.

@@ -1,30 +1,30 @@
-//! Getting to the point where mail can be spoken of: address, connection, banner, EHLO, TLS.
-//!
-//! Refuses to go on in clear where TLS that verifies is demanded, and to read one octet as encrypted that came
-//! in clear.
+//! What all connections to one upstream have in common, and how one of them comes to a client: from the pool, or from
+//! the first server that gives one.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use super::Telling;
 use super::connection::Connection;
 use super::error::UpstreamError;
-use super::judge::judge;
+use super::pool::{Fit, Pool, Watch};
+use super::servers::{self, Change, Health};
 use super::wait::Wait;
-use super::wire::Wire;
-use crate::config::{Server, Servers, Timeouts, Upstream as Settings, UpstreamTls};
+use crate::config::{Server, Servers, Timeouts, Upstream as Settings};
+use crate::mail::SessionFacts;
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
-use crate::net::stream::Stream;
 use crate::net::tls::Connector;
-use crate::smtp::{Offer, Reply};
+use crate::report::upstream as facts;
+use crate::smtp::Offer;
 
 /// Different offers kept.
 const OFFERS_SEEN_MAX: usize = 4;
 
-/// What all connections to the upstream have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -34,6 +34,11 @@ pub(super) struct Shared {
     pub(super) dialer: Arc<dyn Dial>,
     pub(super) connector: Option<Connector>,
     pub(super) offers: Mutex<Offers>,
+    pub(super) pool: Pool,
+    pub(super) health: Health,
+    /// Empty where the DNS says which there are.
+    pub(super) listed: Vec<Arc<Server>>,
+    pub(super) chance: Chance,
 }
 
 /// What the upstream has offered.
@@ -45,133 +50,193 @@ pub(super) struct Offers {
     seen: Vec<Arc<Offer>>,
 }
 
-/// Whether STARTTLS is used where it is offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cipher {
-    AsConfigured,
-    Never,
+/// Numbers that nobody has to be unable to guess.
+#[derive(Debug, Default)]
+pub(super) struct Chance {
+    state: RandomState,
+    drawn: AtomicU64,
+}
+
+impl Chance {
+    fn draw(&self) -> u64 {
+        self.state.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl Shared {
-    /// A new connection to the first server that gives one, greeted and with TLS as configured.
-    pub(super) async fn open(shared: &Arc<Self>) -> Result<Connection, UpstreamError> {
+    /// A connection for this client, from the pool or new, once there is a place for it.
+    pub(super) async fn acquire(
+        shared: &Arc<Self>,
+        who: &SessionFacts,
+        telling: Telling,
+    ) -> Result<Connection, UpstreamError> {
+        let place = shared.pool.place(Wait::Connect.limit(&shared.timeouts)).await?;
+        let mut connection = Self::find(shared, Some(who), telling).await?;
+        connection.hold(place);
+        Ok(connection)
+    }
+
+    /// What the upstream offers now: asked in a connection that was told of nobody, and goes (back) to the pool.
+    pub(super) async fn ask_offer(shared: &Arc<Self>) -> Result<Arc<Offer>, UpstreamError> {
+        let place = shared.pool.place(Wait::Connect.limit(&shared.timeouts)).await?;
+        let mut connection = Self::find(shared, None, Telling::Postpone).await?;
+        connection.hold(place);
+        if connection.is_reused() {
+            connection.greet_again().await?;
+        }
+        let offer = connection.offer();
+        connection.release().await;
+        Ok(offer)
+    }
+
+    /// Servers in their order until one gives a connection that answers. Before a client's transaction has begun
+    /// nothing is lost by asking the next one. A server has all the time there is when it is the last; those before
+    /// it get their share of the wait for a connection.
+    pub(super) async fn find(
+        shared: &Arc<Self>,
+        who: Option<&SessionFacts>,
+        telling: Telling,
+    ) -> Result<Connection, UpstreamError> {
+        let limit = Wait::Connect.limit(&shared.timeouts);
+        let until = Instant::now() + limit;
+        let servers =
+            timeout_at(until, shared.servers()).await.map_err(|_| UpstreamError::Timeout(Wait::Connect))??;
         let mut failure = UpstreamError::Timeout(Wait::Connect);
-        for server in shared.servers() {
-            match Self::open_at(shared, server).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failure = error.announced(&format!("{}:{}", server.host, server.port)),
+        let mut left = u32::try_from(servers.len()).unwrap_or(u32::MAX);
+        for server in &servers {
+            if let Some(connection) = Self::reuse(shared, server, who, telling).await? {
+                facts::connected(&shared.settings.name, facts::How::Reused);
+                return Ok(connection);
             }
-        }
-        Err(failure)
-    }
-
-    fn servers(&self) -> &[Server] {
-        match &self.settings.servers {
-            Servers::Listed(servers) => servers,
-            Servers::Service(_) => &[],
-        }
-    }
-
-    /// Where TLS is only preferred and its handshake fails,
-    /// another connection is made and goes on in clear: an upstream with a broken certificate still gets its mail.
-    async fn open_at(shared: &Arc<Self>, server: &Server) -> Result<Connection, UpstreamError> {
-        let opened = match shared.greet(server, Cipher::AsConfigured).await {
-            Err(error @ (UpstreamError::Tls(_) | UpstreamError::Timeout(Wait::Handshake)))
-                if shared.settings.tls == UpstreamTls::Opportunistic =>
-            {
-                tracing::warn!(upstream = %shared.settings.name, server = %server.host, %error, "going on in clear");
-                shared.greet(server, Cipher::Never).await
+            if let Some(surplus) = shared.pool.make_room() {
+                surplus.quit().await;
             }
-            opened => opened,
-        };
-        let (wire, offer) = opened?;
-        let offer = shared.remember(offer);
-        Connection::new(shared.clone(), wire, offer)
-    }
-
-    async fn greet(&self, server: &Server, cipher: Cipher) -> Result<(Wire, Offer), UpstreamError> {
-        let mut wire = Wire::new(self.dial(server).await?);
-        self.hear(&mut wire, Wait::Greeting).await?;
-        let offer = self.hello(&mut wire).await?;
-        let Some(connector) = self.connector.as_ref().filter(|_| cipher == Cipher::AsConfigured) else {
-            return Ok((wire, offer));
-        };
-        let demanded = matches!(self.settings.tls, UpstreamTls::Verify { .. });
-        if !offer.start_tls {
-            if demanded {
-                return Err(UpstreamError::Tls("the upstream does not offer STARTTLS".to_owned()));
-            }
-            return Ok((wire, offer));
-        }
-        match self.ask(&mut wire, b"STARTTLS\r\n", Wait::StartTls).await {
-            Ok(_) => {}
-            // Offered and then refused: where TLS is only preferred, the conversation goes on without.
-            Err(UpstreamError::Refused { .. }) if !demanded => return Ok((wire, offer)),
-            Err(error) => return Err(error),
-        }
-        // What came in clear behind the 220 must not be read as if it had come encrypted.
-        wire.expect_silence(Wait::StartTls)?;
-        let connector = self.connector_for(connector, server)?;
-        timeout(Wait::Handshake.limit(&self.timeouts), wire.stream.start_tls_client(&connector))
-            .await
-            .map_err(|_| UpstreamError::Timeout(Wait::Handshake))?
-            .map_err(|error| UpstreamError::Tls(error.to_string()))?;
-        // Nothing said before counts any more (RFC 3207 4.2).
-        let offer = self.hello(&mut wire).await?;
-        Ok((wire, offer))
-    }
-
-    /// The name in the certificate is the configured one, else the server's own.
-    fn connector_for(&self, connector: &Connector, server: &Server) -> Result<Connector, UpstreamError> {
-        match &self.settings.tls {
-            UpstreamTls::Verify { name: Some(_), .. } => Ok(connector.clone()),
-            _ => connector.named(&server.host).map_err(|error| UpstreamError::Tls(error.to_string())),
-        }
-    }
-
-    /// All addresses in turn; each gets its share of what is left of the wait.
-    async fn dial(&self, server: &Server) -> Result<Stream, UpstreamError> {
-        let until = Instant::now() + Wait::Connect.limit(&self.timeouts);
-        let addresses = timeout_at(until, self.resolver.addresses(&server.host))
-            .await
-            .map_err(|_| UpstreamError::Timeout(Wait::Connect))??;
-        let mut failure = UpstreamError::Timeout(Wait::Connect);
-        let mut left = u32::try_from(addresses.len()).unwrap_or(1);
-        for address in addresses {
-            let share: Duration = until.saturating_duration_since(Instant::now()) / left.max(1);
+            let share = until.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
-            let address = SocketAddr::new(address, server.port);
-            match timeout(share, self.dialer.dial(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failure = UpstreamError::Connect(error),
-                Err(_) => failure = UpstreamError::Timeout(Wait::Connect),
+            let attempt = Self::open_at(shared, server);
+            let opened = if left == 0 {
+                attempt.await
+            } else {
+                timeout(share, attempt).await.unwrap_or(Err(UpstreamError::Timeout(Wait::Connect)))
+            };
+            shared.learn(server, opened.as_ref().err());
+            failure = match opened {
+                Err(error) => error.announced(&shared.settings.name),
+                Ok(connection) => match Self::tell(connection, who, telling).await {
+                    Ok(connection) => {
+                        facts::connected(&shared.settings.name, facts::How::New);
+                        return Ok(connection);
+                    }
+                    Err(error) if error.is_the_clients() => return Err(error),
+                    Err(error) => error,
+                },
+            };
+            if Instant::now() >= until {
+                break;
             }
         }
         Err(failure)
     }
 
-    /// EHLO, and HELO where that is all the upstream knows: it then offers nothing.
-    async fn hello(&self, wire: &mut Wire) -> Result<Offer, UpstreamError> {
-        let line = format!("EHLO {}\r\n", self.hostname);
-        match self.ask(wire, line.as_bytes(), Wait::Hello).await {
-            Ok(reply) => Ok(Offer::parse(&reply)),
-            Err(UpstreamError::Refused { reply, .. }) if reply.class() == 5 => {
-                let line = format!("HELO {}\r\n", self.hostname);
-                self.ask(wire, line.as_bytes(), Wait::Hello).await?;
-                Ok(Offer::default())
+    async fn tell(
+        mut connection: Connection,
+        who: Option<&SessionFacts>,
+        telling: Telling,
+    ) -> Result<Connection, UpstreamError> {
+        if let Some(who) = who.filter(|_| telling == Telling::Now) {
+            connection.identify(who).await?;
+        }
+        Ok(connection)
+    }
+
+    /// A connection that another client has done with. One that has died since is passed over in silence: nothing of
+    /// this client was said in it.
+    async fn reuse(
+        shared: &Arc<Self>,
+        server: &Server,
+        who: Option<&SessionFacts>,
+        telling: Telling,
+    ) -> Result<Option<Connection>, UpstreamError> {
+        let fit = if who.is_some() && telling == Telling::Now { Fit::Any } else { Fit::Untold };
+        while let Some(mut connection) = shared.pool.take(server, fit) {
+            if !connection.begin_again() {
+                continue;
             }
-            Err(error) => Err(error),
+            match Self::tell(*connection, who, telling).await {
+                Ok(connection) => return Ok(Some(connection)),
+                Err(error) if error.is_the_clients() => return Err(error),
+                Err(error) => tracing::debug!(upstream = %shared.settings.name, %error, "an idle connection was dead"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// In the order in which they are to be tried.
+    async fn servers(&self) -> Result<Vec<Arc<Server>>, UpstreamError> {
+        let found;
+        let all = match &self.settings.servers {
+            Servers::Listed(_) => &self.listed,
+            Servers::Service(name) => {
+                found = self.resolver.service(name).await?.into_iter().map(Arc::new).collect();
+                &found
+            }
+        };
+        Ok(servers::in_order(all, &self.health, Instant::now(), || self.chance.draw()))
+    }
+
+    /// Remembers how an attempt at a server came out.
+    fn learn(&self, server: &Server, failure: Option<&UpstreamError>) {
+        let change = match failure {
+            Some(_) => self.health.failed(server, Instant::now()),
+            None => self.health.well(server),
+        };
+        // The DNS may name another server every minute; metrics have one for all of them.
+        let shown = servers::shown(server);
+        let counted = match &self.settings.servers {
+            Servers::Listed(_) => &shown,
+            Servers::Service(name) => name,
+        };
+        if let Some(error) = failure {
+            facts::server_failed(&self.settings.name, counted, error.kind());
+        }
+        match (change, failure) {
+            (Some(Change::Went), Some(error)) => facts::server_went(&self.settings.name, &shown, counted, error),
+            (Some(_), _) => facts::server_came(&self.settings.name, &shown, counted),
+            (None, _) => {}
         }
     }
 
-    async fn ask(&self, wire: &mut Wire, line: &[u8], wait: Wait) -> Result<Reply, UpstreamError> {
-        wire.expect_silence(wait)?;
-        wire.send(line, wait, Wait::Write.limit(&self.timeouts)).await?;
-        self.hear(wire, wait).await
+    /// Whether each server answers: banner, EHLO and TLS as configured, then QUIT. Where all connections are in use
+    /// the servers are at work, and nobody is asked.
+    async fn check_servers(shared: &Arc<Self>) {
+        let Ok(servers) = shared.servers().await else { return };
+        for server in &servers {
+            let Ok(_place) = shared.pool.place_now() else { return };
+            let limit = Wait::Connect.limit(&shared.timeouts);
+            let opened = timeout(limit, Self::open_at(shared, server)).await;
+            let opened = opened.unwrap_or(Err(UpstreamError::Timeout(Wait::Connect)));
+            shared.learn(server, opened.as_ref().err());
+            if let Ok(connection) = opened {
+                connection.quit().await;
+            }
+        }
     }
 
-    async fn hear(&self, wire: &mut Wire, wait: Wait) -> Result<Reply, UpstreamError> {
-        judge(wait, wire.reply(wait, wait.limit(&self.timeouts)).await?)
+    /// Takes a connection back that may serve the next client.
+    pub(super) async fn keep(connection: Connection) {
+        let shared = connection.shared().clone();
+        match shared.pool.keep(Box::new(connection)) {
+            Ok(Watch::Kept) => {}
+            Ok(Watch::Wanted) => drop(tokio::spawn(watch(Arc::downgrade(&shared)))),
+            Err(surplus) => surplus.quit().await,
+        }
+    }
+
+    /// Keeps no connection from now on, and says goodbye in those that wait.
+    pub(super) async fn retire(&self) {
+        for connection in self.pool.retire() {
+            connection.quit().await;
+        }
     }
 
     /// Keeps an offer for those who may use it, and one copy for all connections that got the same.
@@ -192,5 +257,33 @@ impl Shared {
 
     pub(super) fn last_offer(&self) -> Option<(Instant, Arc<Offer>)> {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+    }
+}
+
+/// Closes idle connections in time; ends when none is left. One at a time for each pool.
+async fn watch(shared: Weak<Shared>) {
+    loop {
+        let (over, next) = match shared.upgrade() {
+            Some(shared) => shared.pool.look(Instant::now()),
+            None => return,
+        };
+        for connection in over {
+            connection.quit().await;
+        }
+        match next {
+            Some(at) => sleep_until(at).await,
+            None => return,
+        }
+    }
+}
+
+/// Asks all servers again and again, until the generation is over.
+pub(super) async fn check_health(shared: Weak<Shared>, every: Duration) {
+    loop {
+        match shared.upgrade() {
+            Some(shared) if !shared.pool.is_retired() => Box::pin(Shared::check_servers(&shared)).await,
+            _ => return,
+        }
+        sleep(every).await;
     }
 }

@@ -71,15 +71,21 @@ impl Scripted {
         let address = listener.local_addr().unwrap();
         let (acceptor, certificate) = if script.contains("STARTTLS") {
             let (acceptor, certificate) = acceptor();
-            (Some(acceptor), Some(certificate))
+            (Some(std::sync::Arc::new(acceptor)), Some(certificate))
         } else {
             (None, None)
         };
         let task = tokio::spawn(async move {
+            let mut plays = tokio::task::JoinSet::new();
             for section in script.split("---\n") {
                 let (tcp, _) = listener.accept().await.unwrap();
                 tcp.set_nodelay(true).unwrap();
-                play(section, Stream::from(tcp), acceptor.as_ref()).await;
+                let acceptor = acceptor.clone();
+                plays.spawn(async move { play(section, Stream::from(tcp), acceptor.as_deref()).await });
+            }
+            drop(listener);
+            while let Some(played) = plays.join_next().await {
+                played.unwrap();
             }
         });
         Scripted { address, extensions_ttl: Duration::ZERO, task, certificate }
@@ -90,24 +96,42 @@ impl Scripted {
     }
 
     pub(super) fn upstream_with(&self, identify: Identify, tls: UpstreamTls, timeouts: Timeouts) -> Upstream {
-        let settings = types::Upstream {
-            identify,
-            tls,
-            extensions_ttl: self.extensions_ttl,
-            ..types::Upstream::at(&self.address.ip().to_string(), self.address.port())
-        };
-        let resolver = Resolver::with_hosts(
-            &types::Resolver { servers: vec![self.address], ..Default::default() },
-            Hosts::default(),
+        self.upstream_of(
+            |settings| {
+                settings.identify = identify;
+                settings.tls = tls;
+            },
+            timeouts,
         )
-        .unwrap();
-        Upstream::new(&settings, "gw.test", &timeouts, resolver, std::sync::Arc::new(Tcp)).unwrap()
+    }
+
+    pub(super) fn upstream_of(&self, change: impl FnOnce(&mut types::Upstream), timeouts: Timeouts) -> Upstream {
+        let extensions_ttl = self.extensions_ttl;
+        let changed = |settings: &mut types::Upstream| {
+            settings.extensions_ttl = extensions_ttl;
+            change(settings);
+        };
+        made(self.address, changed, &timeouts)
     }
 
     /// The script was played to its end, word for word.
     pub(super) async fn played(self) {
         self.task.await.unwrap();
     }
+}
+
+pub(super) fn upstream_at(address: SocketAddr, change: impl FnOnce(&mut types::Upstream)) -> Upstream {
+    made(address, change, &patient())
+}
+
+fn made(address: SocketAddr, change: impl FnOnce(&mut types::Upstream), timeouts: &Timeouts) -> Upstream {
+    let mut settings = types::Upstream::at(&address.ip().to_string(), address.port());
+    settings.identify = Identify::None;
+    change(&mut settings);
+    let resolver =
+        Resolver::with_hosts(&types::Resolver { servers: vec![address], ..Default::default() }, Hosts::default())
+            .unwrap();
+    Upstream::new(&settings, "gw.test", timeouts, resolver, std::sync::Arc::new(Tcp)).unwrap()
 }
 
 fn acceptor() -> (Acceptor, tempfile::NamedTempFile) {

@@ -1,14 +1,16 @@
 //! Whole conversations with scripted upstreams: what is said, and in which order.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod clients;
 mod faults;
+mod pool;
 mod tls;
 
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::support::{Scripted, client, patient};
+use super::support::{Scripted, client, patient, upstream_at};
 use super::*;
 use crate::config::{Identify, UpstreamTls};
 use crate::mail::{AuthFacts, Hello};

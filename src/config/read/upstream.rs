@@ -1,6 +1,7 @@
 //! `[upstream]` and `[[upstream]]`: the mail servers behind the gateway.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -48,6 +49,8 @@ const CONNECTIONS_MAX: u32 = 100_000;
 const IDLE_CONNECTIONS_MAX: u32 = 1_000;
 /// Longer than this, mail servers hang up by themselves (Postfix: smtpd_timeout, 300 s).
 const IDLE_TIME_MAX: Duration = Duration::from_secs(240);
+/// More often than this is an attack, less often is of no help.
+const HEALTH_CHECK: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 const TRANSACTIONS_MAX: u32 = 1_000_000;
 
 const ADDRESS_HELP: &str = "write a host and a port: \"127.0.0.1:10025\", \"mail.internal:25\", \"[2001:db8::25]:25\"";
@@ -91,7 +94,18 @@ fn read(section: &Section<'_>) -> Option<Upstream> {
         section.get_or("keep-answers", None, |v| v.or_off(|v| v.duration(Duration::from_secs(1)..=KEEP_ANSWERS_MAX)));
     let tls = tls(section, servers.as_ref());
     let pool = pool(section);
-    Some(Upstream { name, servers: servers?, connect, identify, tls: tls?, extensions_ttl, keep_answers, pool })
+    let health_check = section.get_or("health-check", None, |v| v.or_off(|v| v.duration(HEALTH_CHECK)));
+    Some(Upstream {
+        name,
+        servers: servers?,
+        connect,
+        identify,
+        tls: tls?,
+        extensions_ttl,
+        keep_answers,
+        pool,
+        health_check,
+    })
 }
 
 fn pool(section: &Section<'_>) -> Pool {
