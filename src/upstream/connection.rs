@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Telling;
 use super::error::UpstreamError;
+use super::handover::{Leftover, Wear};
 use super::identify::{Attributes, Identity};
 use super::judge::judge;
 use super::pool::Place;
@@ -25,7 +26,7 @@ const QUIT_WAIT: Duration = Duration::from_secs(1);
 
 /// Whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
+pub(super) enum Due {
     /// Ours: a command.
     Nothing,
     /// Its: so many replies.
@@ -38,7 +39,7 @@ enum Due {
 
 /// Which way this upstream is told who the client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
+pub(super) enum Manner {
     Xclient,
     Xforward,
     Silent,
@@ -47,50 +48,25 @@ enum Manner {
 /// Greeted, with TLS as configured, and (once [`Connection::identify`] has been through) told who the client is.
 #[derive(Debug)]
 pub struct Connection {
-    shared: Arc<Shared>,
-    wire: Wire,
-    offer: Arc<Offer>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) wire: Wire,
+    pub(super) offer: Arc<Offer>,
     /// What the upstream knows of the client; without it no command of the client's goes out.
-    told: Option<Box<Identity>>,
+    pub(super) told: Option<Box<Identity>>,
     /// Every attribute that XCLIENT has carried here.
-    said: Attributes,
+    pub(super) said: Attributes,
     /// What it knows is the client it serves now, and not one before.
-    introduced: bool,
-    manner: Manner,
-    due: Due,
-    server: Arc<Server>,
-    place: Place,
-    wear: Wear,
+    pub(super) introduced: bool,
+    pub(super) manner: Manner,
+    pub(super) due: Due,
+    pub(super) server: Arc<Server>,
+    pub(super) place: Place,
+    pub(super) wear: Wear,
     /// It came out of the pool, and nothing was answered since.
-    reused: bool,
+    pub(super) reused: bool,
     /// The client before left a transaction open, which ends before anything else is said.
-    leftover: Leftover,
+    pub(super) leftover: Leftover,
 }
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leftover {
-    None,
-    /// RSET is still to be said.
-    Open,
-    /// It was said; its answer comes before the one that is asked for.
-    Reset,
-}
-
-/// What a connection has been through.
-#[derive(Debug, Clone, Copy, Default)]
-struct Wear {
-    transactions: u32,
-    /// A transaction was begun and is not known to be over.
-    open: bool,
-    /// Since the last message that was taken. Postfix counts them, too, and becomes slow.
-    refusals: u16,
-    resets: u16,
-}
-
-/// Postfix slows a client down after 10 (smtpd_soft_error_limit), counted as we count.
-const REFUSALS_MAX: u16 = 5;
-/// Postfix takes 100 commands that move nothing (smtpd_junk_command_limit); the next client needs some, too.
-const RESETS_MAX: u16 = 50;
 
 impl Connection {
     /// # Errors
@@ -148,80 +124,6 @@ impl Connection {
     #[must_use]
     pub fn pipelines(&self) -> bool {
         self.offer.pipelining
-    }
-
-    /// The client needs it no more: back to the pool where it can serve the next one, else QUIT.
-    ///
-    /// Nothing of this client reaches the next: no reply of its is still due, a transaction it left open is reset
-    /// before anything else is said, and where the upstream was told who it is, all of it will be told anew. So a
-    /// connection is kept only where XCLIENT still offers all that was said, and never when a login was told.
-    pub async fn release(mut self) {
-        if self.may_serve_another() { Shared::keep(self).await } else { self.quit().await }
-    }
-
-    fn may_serve_another(&mut self) -> bool {
-        let Wear { transactions, open, refusals, resets } = self.wear;
-        let fresh = transactions < self.shared.settings.pool.transactions_per_connection
-            && refusals < REFUSALS_MAX
-            && resets < RESETS_MAX;
-        let forgets = match (self.manner, &self.told) {
-            (Manner::Silent | Manner::Xforward, _) | (Manner::Xclient, None) => true,
-            (Manner::Xclient, Some(told)) => self.said.are_in(&self.offer.xclient) && !told.has_login(),
-        };
-        // Without PIPELINING the reset would cost the next client a wait.
-        let closed = self.pipelines() || !(open || self.leftover != Leftover::None);
-        fresh && forgets && closed && self.is_alive()
-    }
-
-    /// Out of the pool, for the next client; whether it still lives.
-    pub(super) fn begin_again(&mut self) -> bool {
-        self.introduced = false;
-        if self.manner != Manner::Xclient {
-            self.told = None;
-        }
-        if self.wear.open {
-            self.leftover = Leftover::Open;
-            self.wear.open = false;
-        }
-        self.reused = true;
-        self.is_alive()
-    }
-
-    /// EHLO once more, in our own name.
-    pub(super) async fn greet_again(&mut self) -> Result<(), UpstreamError> {
-        let hello = format!("EHLO {}\r\n", self.shared.hostname);
-        let answer = self.exchange(hello.as_bytes(), Wait::Hello).await;
-        let reply = self.checked(answer)?;
-        self.offer = self.shared.remember(Offer::parse(&reply));
-        Ok(())
-    }
-
-    /// Takes the place that this connection has.
-    pub(super) fn hold(&mut self, place: Place) {
-        self.place = place;
-    }
-
-    pub(super) fn give_place_back(&mut self) -> Place {
-        self.place.take()
-    }
-
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    pub(super) fn server(&self) -> &Server {
-        &self.server
-    }
-
-    /// The upstream was never told of a client in it.
-    pub(super) fn is_untold(&self) -> bool {
-        self.told.is_none()
-    }
-
-    /// Whether another client's transactions may follow this client's in it.
-    #[must_use]
-    pub fn is_shareable(&self) -> bool {
-        self.manner != Manner::Xclient || !self.offer.xclient.is_empty()
     }
 
     /// The upstream leg is encrypted.
@@ -411,12 +313,7 @@ impl Connection {
         let got = self.wire.reply(Wait::Final, limit).await.and_then(|parsed| judge(Wait::Final, parsed));
         let reply = self.checked(got)?;
         self.due = Due::Nothing;
-        self.wear.open = false;
-        if reply.class() == 2 {
-            (self.wear.refusals, self.wear.resets) = (0, 0);
-        } else {
-            self.wear.refusals = self.wear.refusals.saturating_add(1);
-        }
+        self.wear.note(Wait::Final, &reply);
         Ok(reply)
     }
 
@@ -471,14 +368,7 @@ impl Connection {
         let parsed = self.wire.reply(wait, wait.limit(&self.shared.timeouts)).await?;
         let reply = judge(wait, parsed)?;
         self.reused = false;
-        match wait {
-            Wait::Rset => {
-                self.wear.open = false;
-                self.wear.resets = self.wear.resets.saturating_add(1);
-            }
-            _ if reply.code >= 400 => self.wear.refusals = self.wear.refusals.saturating_add(1),
-            _ => {}
-        }
+        self.wear.note(wait, &reply);
         self.due = match due {
             1 if wait == Wait::Data && reply.code == 354 => Due::Content,
             1 => Due::Nothing,
@@ -487,7 +377,7 @@ impl Connection {
         Ok(reply)
     }
 
-    fn checked<T>(&mut self, result: Result<T, UpstreamError>) -> Result<T, UpstreamError> {
+    pub(super) fn checked<T>(&mut self, result: Result<T, UpstreamError>) -> Result<T, UpstreamError> {
         result.map_err(|error| {
             self.due = Due::Broken;
             error.announced(&self.shared.settings.name)

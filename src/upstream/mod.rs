@@ -8,6 +8,7 @@
 mod connection;
 mod error;
 mod greet;
+mod handover;
 mod identify;
 mod judge;
 mod pool;
