@@ -14,7 +14,7 @@ use super::error::UpstreamError;
 use super::pool::{Fit, Pool, Watch};
 use super::servers::{self, Change, Health};
 use super::wait::Wait;
-use crate::config::{Server, Servers, Timeouts, Upstream as Settings};
+use crate::config::{Server, Servers, Timeouts, Upstream as Settings, UpstreamTls};
 use crate::mail::SessionFacts;
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
