@@ -31,6 +31,8 @@ pub struct Health {
     pub draining: bool,
     /// Sessions open.
     pub sessions: u32,
+    /// Octets that sessions and messages hold.
+    pub memory_bytes: usize,
     /// When the upstream last answered as it should; `None` when it has not been asked yet.
     pub upstream_last_ok: Option<SystemTime>,
 }
@@ -93,6 +95,7 @@ impl Admin {
 
 async fn metrics_text(State(shown): State<Arc<Shown>>) -> Response {
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), NO_STORE];
+    shown.metrics.memory((shown.health)().memory_bytes);
     (headers, shown.metrics.render()).into_response()
 }
 

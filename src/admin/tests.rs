@@ -28,6 +28,7 @@ async fn start() -> Running {
     let health = move || Health {
         draining: flag.load(Ordering::Relaxed),
         sessions: 3,
+        memory_bytes: 1_000,
         upstream_last_ok: Some(SystemTime::now() - Duration::from_secs(5)),
     };
     let (stop, stopped) = oneshot::channel();

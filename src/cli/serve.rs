@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::load::load;
 use crate::admin::{Admin, Health};
 use crate::config::{self, Config};
+use crate::net::files;
 use crate::net::inherit::Inherited;
 use crate::report::{self, Metrics};
 use crate::server::{Gateway, Generation, Listeners};
@@ -78,7 +79,9 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    allow_many_sockets();
+    if let Err(error) = files::raise() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let mut running = start(config, inherited).await?;
     notify(&[NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
@@ -136,21 +139,12 @@ fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>) -> 
     let health = move || Health {
         draining: shown.shutdown.begun(),
         sessions: shown.open_sessions(),
+        memory_bytes: shown.memory_bytes(),
         upstream_last_ok: shown.upstream_last_ok(),
     };
     let serving = admin.serve(gateway.metrics().clone(), health, async move { stopped.cancelled().await });
     tokio::spawn(serving);
     Door { settings: settings.clone(), stop }
-}
-
-/// Each session needs two sockets; the usual soft limit of 1,024 is for programs that use `select`.
-fn allow_many_sockets() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
 }
 
 /// All or nothing: whatever fails, the old configuration goes on as it was.
@@ -186,7 +180,7 @@ async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
 
 fn warn(warnings: &[config::Warning]) {
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.line());
     }
 }
 

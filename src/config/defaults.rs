@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::behind::Pool;
 use super::types::{
-    BareLineEnds, Engine, FilterBounds, Grants, KvGrant, Limits, Log, LogFormat, Rate, Rates, Shutdown, Spool, Timeouts,
+    BareLineEnds, Engine, FilterBounds, Grants, KvGrant, Limits, Log, LogFormat, MemoryMax, Rate, Rates, Shutdown,
+    Spool, Timeouts,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -40,6 +41,7 @@ impl Default for Rates {
         let rate = |count, per, burst| Some(Rate { count, per, burst });
         Rates {
             connections_at_once: Some(4_000),
+            memory: MemoryMax::Auto,
             connections_at_once_per_address: Some(50),
             connections_per_address: rate(300, MINUTE, 300),
             messages_per_address: rate(600, MINUTE, 1_200),

@@ -98,6 +98,7 @@ pub(super) const NETWORK_LIMITS: Shape = Shape { title: "[network.limits]", keys
 pub(super) const RATES: Shape = Shape {
     title: "[rates]",
     keys: &[
+        "memory",
         "connections-at-once",
         "connections-at-once-per-address",
         "connections-per-address",

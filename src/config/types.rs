@@ -197,11 +197,22 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// How much memory sessions and messages may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryMax {
+    /// Half of what the machine, or our control group, has.
+    Auto,
+    Bytes(usize),
+    Off,
+}
+
 /// Counted over sessions. IPv6 clients are counted by /64. `None` means not limited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rates {
     pub connections_at_once_per_address: Option<u32>,
     pub connections_at_once: Option<u32>,
+    /// Of sessions and messages together.
+    pub memory: MemoryMax,
     pub connections_per_address: Option<Rate>,
     pub messages_per_address: Option<Rate>,
     pub recipients_per_address: Option<Rate>,

@@ -5,6 +5,7 @@
 
 pub mod dial;
 pub mod dns;
+pub mod files;
 pub mod hosts;
 pub mod inherit;
 pub mod listen;

@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 18] = [
+pub const DESCRIBED: [(&str, Kind, &str); 19] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -62,6 +62,7 @@ pub const DESCRIBED: [(&str, Kind, &str); 18] = [
         "Refusals by rate limit, by the limit's name in the configuration",
     ),
     ("wasmilter_faults_total", Kind::Counter, "Filters that failed, by filter and kind"),
+    ("wasmilter_memory_bytes", Kind::Gauge, "Octets that sessions and messages hold, of the rates.memory they may"),
     ("wasmilter_start_time_seconds", Kind::Gauge, "When the process began, in seconds since 1970"),
     ("wasmilter_build_info", Kind::Gauge, "Always 1; the version is a label"),
 ];
@@ -221,6 +222,12 @@ impl Metrics {
     pub fn handshake(&self, done: Result<(), ()>) {
         let [good, failed] = &self.0.handshakes;
         if done.is_ok() { good.increment(1) } else { failed.increment(1) }
+    }
+
+    /// Sessions and messages hold so many octets.
+    pub fn memory(&self, octets: usize) {
+        #[allow(clippy::cast_precision_loss, reason = "beyond 2^53 octets nobody counts single ones")]
+        self.0.gauge("wasmilter_memory_bytes", Vec::new()).set(octets as f64);
     }
 
     /// A rate limit refused somebody; `limit` is its name in the configuration.

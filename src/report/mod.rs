@@ -7,8 +7,10 @@ mod escape;
 pub mod event;
 pub mod log;
 pub mod metrics;
+mod seldom;
 mod transaction;
 pub mod upstream;
 
 pub use metrics::Metrics;
+pub use seldom::Seldom;
 pub use transaction::{FilterSaid, Outcome, Transaction};

@@ -1,18 +1,22 @@
 //! Accepting clients: one task a listening socket, one task a session.
 
+use std::future::Future as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Listener, ListenerTls, ProxyTls};
 use crate::mail::{Introduced, PeerName, SessionFacts, TlsFacts};
+use crate::net::files::is_exhausted;
 use crate::net::listen::{Bound, canonical};
 use crate::net::stream::Stream;
 use crate::report::event;
 use crate::smtp::replies;
 use crate::state::limits::{ConnectionGuard, Refused};
+use crate::state::memory::Lease;
 
 use super::connection::Connection;
 use super::gateway::{Gateway, Generation};
@@ -32,6 +36,10 @@ pub(super) async fn accept(gateway: Arc<Gateway>, socket: Bound, stop: Cancellat
         };
         match accepted {
             Ok((stream, peer)) => gateway.welcome(socket.name(), stream, peer),
+            Err(error) if is_exhausted(&error) => {
+                gateway.refuse_for_want_of_files(&socket);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
             Err(error) => {
                 tracing::error!(listener = %socket.name(), %error, "a connection cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -51,15 +59,32 @@ impl Gateway {
         if let Some(proxy) = place.listener().and_then(|listener| listener.trust.proxy.clone()) {
             return proxied::welcome(self, place, &proxy, stream, peer);
         }
-        match admit(self, &place, peer) {
-            Ok(guard) => {
+        match admit(self, &place, &stream, peer) {
+            Ok(room) => {
                 let Ok(local) = stream.local_addr() else { return };
-                begin(self, place, Arrival { stream, peer, local: canonical(local), introduced: None }, guard);
+                begin(self, place, Arrival { stream, peer, local: canonical(local), introduced: None }, room);
             }
             Err(refused) => turn_away(self, &place, stream, peer, refused.which),
         }
     }
+
+    /// No descriptor is left: with the one kept back, the next client in the queue hears that it is to come again.
+    fn refuse_for_want_of_files(&self, socket: &Bound) {
+        let generation = self.generation();
+        let index = generation.config.listeners.iter().position(|known| known.name == **socket.name());
+        let place = index.map(|index| Place { generation, index });
+        // All of it before the spare is taken back: this is the descriptor that the client's connection has.
+        self.overload.files.with_spare(|| {
+            let accepted = std::pin::pin!(socket.accept()).poll(&mut Context::from_waker(Waker::noop()));
+            if let (Poll::Ready(Ok((stream, peer))), Some(place)) = (accepted, &place) {
+                turn_away(self, place, stream, peer, "files");
+            }
+        });
+    }
 }
+
+/// What a session holds as long as it lasts.
+pub(super) type Room = (ConnectionGuard, Lease);
 
 /// The listener somebody came to, in the configuration that holds for it.
 #[derive(Debug)]
@@ -87,7 +112,7 @@ pub(super) struct Arrival {
     pub(super) introduced: Option<Arc<Introduced>>,
 }
 
-pub(super) fn begin(gateway: &Arc<Gateway>, place: Place, arrival: Arrival, guard: ConnectionGuard) {
+pub(super) fn begin(gateway: &Arc<Gateway>, place: Place, arrival: Arrival, room: Room) {
     let Some(listener) = place.listener() else { return };
     let facts = SessionFacts {
         id: ids::session(),
@@ -104,7 +129,7 @@ pub(super) fn begin(gateway: &Arc<Gateway>, place: Place, arrival: Arrival, guar
     let mut session = Connection::new(Arc::clone(gateway), place.generation, place.index, arrival.stream, facts);
     gateway.shutdown.sessions().spawn(async move {
         session.run().await;
-        drop(guard);
+        drop(room);
     });
 }
 
@@ -115,9 +140,17 @@ fn believed_tls(listener: &Listener, introduced: Option<&Introduced>) -> Option<
 }
 
 /// Room for one more connection from there; clients that rates do not count still take room.
-pub(super) fn admit(gateway: &Gateway, place: &Place, peer: SocketAddr) -> Result<ConnectionGuard, Refused> {
+pub(super) fn admit(gateway: &Gateway, place: &Place, stream: &Stream, peer: SocketAddr) -> Result<Room, Refused> {
     let (_, rates) = place.generation.limits_for(peer.ip());
-    if rates { gateway.limits.connection(peer.ip()) } else { gateway.limits.exempt_connection() }
+    let lease = gateway.overload.admit(stream, gateway.limits.open_connections())?;
+    let guard = if rates { gateway.limits.connection(peer.ip())? } else { gateway.limits.exempt_connection()? };
+    Ok((guard, lease))
+}
+
+/// The same for a proxy that has not said yet who its client is.
+pub(super) fn admit_proxy(gateway: &Gateway, stream: &Stream) -> Result<Room, Refused> {
+    let lease = gateway.overload.admit(stream, gateway.limits.open_connections())?;
+    Ok((gateway.limits.exempt_connection()?, lease))
 }
 
 /// One line to a client there is no room for, without ever waiting for it. Under implicit TLS there is no language
@@ -129,7 +162,7 @@ pub(super) fn turn_away(gateway: &Gateway, place: &Place, mut stream: Stream, pe
     if listener.tls != ListenerTls::Implicit {
         let mut line = Vec::new();
         let reply = match limit {
-            "connections-at-once" => replies::SERVER_FULL,
+            "connections-at-once" | "files" | "memory" => replies::SERVER_FULL,
             "connections-per-address" => replies::CONNECTING_TOO_OFTEN,
             _ => replies::TOO_MANY_CONNECTIONS,
         };

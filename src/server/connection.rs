@@ -268,6 +268,10 @@ impl Connection {
         if let Charge::AuthFailure { mechanism, account } = charge {
             event::auth_failed(facts, mechanism, account);
         }
+        if *charge == Charge::Message && !self.gateway.overload.memory.has_room_for_messages() {
+            self.record.limited(&self.session, "memory");
+            return Err("memory");
+        }
         if !self.rates {
             return Ok(());
         }

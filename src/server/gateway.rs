@@ -21,6 +21,7 @@ use crate::state::limits::Limits;
 use crate::upstream::{SetupError, Upstream, Upstreams};
 
 use super::buffers::BodyBuffers;
+use super::overload::Overload;
 use super::shutdown::Shutdown;
 
 /// A part of a configuration that cannot be made; each says which and why.
@@ -183,6 +184,7 @@ fn accounts(
 pub struct Gateway {
     generation: ArcSwap<Generation>,
     pub(super) limits: Limits,
+    pub(super) overload: Overload,
     pub(super) metrics: Metrics,
     pub(super) buffers: BodyBuffers,
     pub shutdown: Shutdown,
@@ -194,6 +196,7 @@ impl Gateway {
         generation.upstreams.begin();
         Arc::new(Gateway {
             limits: Limits::new(&generation.config.rates),
+            overload: Overload::new(&generation.config.rates),
             generation: ArcSwap::from_pointee(generation),
             metrics,
             buffers: BodyBuffers::default(),
@@ -210,6 +213,12 @@ impl Gateway {
     #[must_use]
     pub fn open_sessions(&self) -> u32 {
         self.limits.open_connections()
+    }
+
+    /// Octets that sessions and messages hold, as far as they are counted.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.overload.memory.used()
     }
 
     /// When an upstream last answered as it should.
@@ -233,6 +242,7 @@ impl Gateway {
     pub fn replace(&self, mut generation: Generation) {
         std::mem::take(&mut generation.renewal).take_effect();
         self.limits.reload(&generation.config.rates);
+        self.overload.reload(&generation.config.rates);
         generation.upstreams.begin();
         let before = self.generation.swap(Arc::new(generation));
         drop(tokio::spawn(async move { before.upstreams.retire().await }));

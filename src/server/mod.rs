@@ -8,6 +8,7 @@ mod gateway;
 mod ids;
 mod leg;
 mod listeners;
+mod overload;
 mod proxied;
 mod record;
 mod shutdown;

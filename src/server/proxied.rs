@@ -17,7 +17,7 @@ use crate::net::stream::Stream;
 use crate::report::event;
 use crate::smtp::replies;
 
-use super::accept::{Arrival, Place, admit, begin, turn_away};
+use super::accept::{Arrival, Place, admit, admit_proxy, begin, turn_away};
 use super::connection::LINGER;
 use super::gateway::Gateway;
 
@@ -45,7 +45,7 @@ pub(super) fn welcome(gateway: &Arc<Gateway>, place: Place, proxy: &config::Prox
         return;
     }
     // It takes room, but no client's: who the client is nobody knows yet.
-    let room = match gateway.limits.exempt_connection() {
+    let room = match admit_proxy(gateway, &stream) {
         Ok(room) => room,
         Err(refused) => return turn_away(gateway, &place, stream, peer, refused.which),
     };
@@ -54,8 +54,8 @@ pub(super) fn welcome(gateway: &Arc<Gateway>, place: Place, proxy: &config::Prox
         if let Some((place, arrival)) = introduced(&own, place, stream, peer).await {
             drop(room);
             let client = arrival.peer;
-            match admit(&own, &place, client) {
-                Ok(guard) => begin(&own, place, arrival, guard),
+            match admit(&own, &place, &arrival.stream, client) {
+                Ok(room) => begin(&own, place, arrival, room),
                 Err(refused) => turn_away(&own, &place, arrival.stream, client, refused.which),
             }
         }

@@ -77,8 +77,10 @@ impl Session {
     }
 
     pub(super) fn mail_gate(&mut self, mail: Box<Mail>, room: Result<(), &'static str>) -> Step {
-        if room.is_err() {
-            return self.say(replies::TOO_MANY_MESSAGES_NOW);
+        match room {
+            Ok(()) => {}
+            Err("memory") => return self.say(replies::NO_ROOM),
+            Err(_) => return self.say(replies::TOO_MANY_MESSAGES_NOW),
         }
         let ask = Ask::Mail(mail.sender.clone());
         self.pending = Pending::Mail(mail);

@@ -4,5 +4,6 @@ pub mod answers;
 pub mod counters;
 pub mod kv;
 pub mod limits;
+pub mod memory;
 pub mod spool;
 pub mod tables;

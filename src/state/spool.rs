@@ -58,6 +58,12 @@ impl Spool {
         self.len() == 0
     }
 
+    /// What of it is in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.memory.capacity()
+    }
+
     /// All octets, if they are in memory.
     #[must_use]
     pub fn as_slice(&self) -> Option<&[u8]> {

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use super::wait::Wait;
 use crate::net::dns::LookupError;
+use crate::report::Seldom;
 use crate::smtp::{Enhanced, Reply, replies};
 
 /// Why there is no answer of the upstream to hand on. The connection is of no use after any of these.
@@ -121,10 +122,15 @@ impl UpstreamError {
         )
     }
 
-    /// Tells the operator what only the operator can mend; everything else is in the session's own log line.
+    /// Tells the operator what only the operator can mend; everything else is in the session's own log line. Every
+    /// session meets it, so it is said once a minute.
     pub(super) fn announced(self, upstream: &str) -> Self {
-        if self.is_alarm() {
-            tracing::error!(%upstream, error = %self, "the upstream and this gateway do not fit together");
+        static SAID: Seldom = Seldom::new();
+        if !self.is_alarm() {
+            return self;
+        }
+        if let Some(times_before) = SAID.may_say(&format!("{upstream} {self}"), std::time::Instant::now()) {
+            tracing::error!(%upstream, error = %self, times_before, "the upstream and this gateway do not fit together");
         }
         self
     }

@@ -37,3 +37,104 @@ fn whoever_finds_no_room_hears_why() {
         assert!(gateway.get("/metrics").1.contains(&format!("wasmilter_limits_refused_total{{limit=\"{limit}\"}} 1")));
     }
 }
+
+/// Every session that is let in has the descriptors it needs; the others are told at once.
+#[test]
+fn few_descriptors_are_few_sessions_and_none_that_fails() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start_with_files(100, upstream.address, "");
+    let warned = gateway.seen.iter().any(|line| line.contains("allows fewer sessions") && line.contains("sessions=18"));
+    assert!(warned, "{}", gateway.seen.concat());
+    let mut clients: Vec<Client> = (0..18).map(|_| Client::connect(gateway.mx)).collect();
+    assert_eq!(first_words(gateway.mx).1, FULL);
+    gateway.wait_for("limit=files");
+    for client in &mut clients {
+        assert!(client.say("EHLO client.test").starts_with("250 "));
+        assert!(client.say("MAIL FROM:<a@client.test>").starts_with("250 "), "each has its upstream connection");
+    }
+    assert!(clients.remove(0).say("QUIT").starts_with("221 "));
+    gateway.wait_for("aborted=reset");
+    until_there_is_room(gateway.mx);
+}
+
+/// What nobody foresaw: not one descriptor is left when a client comes.
+#[test]
+fn without_a_descriptor_a_client_is_still_told() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start(upstream.address, "");
+    let mut before = Client::connect(gateway.mx);
+    let process = format!("/proc/{}/fd", gateway.pid());
+    let limit = |files: &str| {
+        let pid = gateway.pid().to_string();
+        let set = std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:")]).status();
+        assert!(set.unwrap().success());
+    };
+    // The kernel gives out the lowest number that is free, so this leaves none.
+    let numbers = std::fs::read_dir(process).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut open: Vec<usize> = numbers.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
+    open.sort_unstable();
+    let free = (0..).zip(&open).find(|(number, open)| number != *open).map_or(open.len(), |(number, _)| number);
+    limit(&free.to_string());
+    assert_eq!(first_words(gateway.mx).1, FULL);
+    assert!(before.say("NOOP").starts_with("250 "), "who is inside goes on");
+    limit("1024");
+    until_there_is_room(gateway.mx);
+    gateway.wait_for("limit=files");
+}
+
+/// Clients that hold memory: first nobody else is let in, then no message begins, and when they go all is well again.
+#[test]
+fn a_full_memory_refuses_clients_then_messages_and_recovers() {
+    let upstream = Upstream::start();
+    let bounds = "[rates]\nmemory = \"16 MiB\"\nconnections-at-once-per-address = \"off\"\n\
+                  connections-per-address = \"off\"\n[limits]\nheader-block = \"4 MiB\"\nheader-fields = \"off\"\n";
+    let mut gateway = Gateway::start(upstream.address, bounds);
+    let mut witness = Client::connect(gateway.mx);
+    assert!(witness.say("EHLO client.test").starts_with("250 "));
+    let mut waiting: Vec<Client> = (0..30).map(|_| Client::connect(gateway.mx)).collect();
+    let mut holders = Vec::new();
+    let refused = loop {
+        let (stream, words) = first_words(gateway.mx);
+        if !words.starts_with("220 ") {
+            break words;
+        }
+        drop(stream);
+        holders.push(hold(waiting.pop().unwrap()));
+    };
+    assert_eq!(refused, FULL);
+    let refused = loop {
+        let reply = witness.say("MAIL FROM:<a@client.test>");
+        if !reply.starts_with("250 ") {
+            break reply;
+        }
+        assert!(witness.say("RSET").starts_with("250 "));
+        holders.push(hold(waiting.pop().unwrap()));
+    };
+    assert_eq!(refused, "452 4.3.1 No room for this message now, try again later\r\n");
+    let held = gateway.get("/metrics").1;
+    let held = held.lines().find_map(|line| line.strip_prefix("wasmilter_memory_bytes ")).unwrap().to_owned();
+    assert!(held.parse::<u64>().unwrap() > 14 << 20, "{held}");
+    drop((holders, waiting));
+    while !witness.say("MAIL FROM:<a@client.test>").starts_with("250 ") {}
+    until_there_is_room(gateway.mx);
+    gateway.wait_for("limit=memory");
+}
+
+const FULL: &str = "421 4.3.2 Too many connections, try again later\r\n";
+
+/// A session's end is noticed in its own time.
+fn until_there_is_room(address: SocketAddr) {
+    while !first_words(address).1.starts_with("220 ") {}
+}
+
+/// A client half-way through a header of a megabyte.
+fn hold(mut client: Client) -> Client {
+    assert!(client.say("EHLO client.test").starts_with("250 "));
+    client.say("MAIL FROM:<a@client.test>");
+    client.say("RCPT TO:<b@example.org>");
+    client.say("DATA");
+    for _ in 0..1_000 {
+        client.send(&format!("X-Long: {}", "x".repeat(990)));
+    }
+    client
+}

@@ -22,9 +22,20 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one on ports the system chooses; `more` is added to its configuration.
     pub(crate) fn start(upstream: SocketAddr, more: &str) -> Gateway {
+        Gateway::start_by(Command::new(env!("CARGO_BIN_EXE_wasmilter")), upstream, more)
+    }
+
+    /// The same where a process may have so many files open.
+    pub(crate) fn start_with_files(files_max: u32, upstream: SocketAddr, more: &str) -> Gateway {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files_max}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_wasmilter")]);
+        Gateway::start_by(shell, upstream, more)
+    }
+
+    fn start_by(mut program: Command, upstream: SocketAddr, more: &str) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("w.toml"), configuration(upstream, "example.org", more)).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_wasmilter"))
+        let mut process = program
             .args(["serve", "--config"])
             .arg(folder.path().join("w.toml"))
             .stdin(Stdio::null())
@@ -61,6 +72,10 @@ impl Gateway {
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use crate::config::problem::Problem;
 use crate::config::schema;
 use crate::config::section::Section;
-use crate::config::types::{BareLineEnds, Limits, NetworkRule, Rate, Rates, Timeouts};
+use crate::config::types::{BareLineEnds, Limits, MemoryMax, NetworkRule, Rate, Rates, Timeouts};
 use crate::config::value::Value;
 
 /// RFC 5321 4.5.3.1.7: at least 64 KiB must be taken.
@@ -146,6 +146,7 @@ pub(in crate::config) fn rates(section: &Section<'_>) -> Rates {
     let number = |key, base| section.get_or(key, base, |v| v.or_off(count));
     let rate = |key, base| section.get_or(key, base, |v| v.or_off(rate));
     Rates {
+        memory: section.get_or("memory", base.memory, memory),
         connections_at_once: number("connections-at-once", base.connections_at_once),
         connections_at_once_per_address: number(
             "connections-at-once-per-address",
@@ -165,6 +166,20 @@ pub(in crate::config) fn rates(section: &Section<'_>) -> Rates {
     }
 }
 
+/// With less, a few messages would fill it.
+const MEMORY_BYTES: RangeInclusive<u64> = (16 << 20)..=(1 << 44);
+
+fn memory(value: &Value<'_>) -> Result<MemoryMax, Problem> {
+    match value.text() {
+        Ok(text) if text == "auto" => Ok(MemoryMax::Auto),
+        Ok(text) if text == "off" => Ok(MemoryMax::Off),
+        _ => {
+            let help = "or \"auto\", for half of the machine's, or \"off\", for no limit";
+            value.memory_size(MEMORY_BYTES).map(MemoryMax::Bytes).map_err(|problem| problem.help(help))
+        }
+    }
+}
+
 fn rate(value: &Value<'_>) -> Result<Rate, Problem> {
     let rate = value.rate()?;
     if rate.count > RATE_COUNT_MAX || rate.burst > RATE_COUNT_MAX || rate.per > RATE_PER_MAX {
@@ -172,6 +187,9 @@ fn rate(value: &Value<'_>) -> Result<Rate, Problem> {
     }
     Ok(rate)
 }
+
+/// RFC 5321 4.5.3.2.7: what a client may expect to be waited for.
+const CLIENT_WAIT_USUAL: std::time::Duration = std::time::Duration::from_secs(300);
 
 pub(in crate::config) fn timeouts(section: &Section<'_>) -> Timeouts {
     let base = Timeouts::default();
@@ -190,6 +208,17 @@ pub(in crate::config) fn timeouts(section: &Section<'_>) -> Timeouts {
         upstream_write: wait("upstream-write", base.upstream_write),
         upstream_final: wait("upstream-final", base.upstream_final),
     };
+    for (key, wait) in [("command", timeouts.command), ("data", timeouts.data)] {
+        if wait > CLIENT_WAIT_USUAL {
+            section.reader.warn(
+                Problem::at(
+                    section.reader.place(&format!("timeouts.{key}")),
+                    "silent clients hold sessions for longer",
+                )
+                .label("RFC 5321 4.5.3.2.7 asks for 5min"),
+            );
+        }
+    }
     if timeouts.upstream_final < base.upstream_final {
         section.reader.warn(
             Problem::at(section.reader.place("timeouts.upstream-final"), "less than 10 minutes can double mail")

@@ -54,9 +54,9 @@ fn domain(value: &Value<'_>) -> Result<(String, bool), Problem> {
         None => (text.as_str(), false),
     };
     let name = names::domain(bare, true).map_err(|why| value.error(why).help(DOMAIN_HELP))?;
-    if below && !name.contains('.') {
+    if below && is_registry(&name) {
         value.reader.warn(
-            Problem::at(value.span(), format!("\"{text}\" makes every domain of a top-level domain yours"))
+            Problem::at(value.span(), format!("\"{text}\" makes every domain that anybody registers there yours"))
                 .label("very wide")
                 .help(DOMAIN_HELP),
         );
@@ -69,6 +69,15 @@ fn domain(value: &Value<'_>) -> Result<(String, bool), Problem> {
         );
     }
     Ok((name, below))
+}
+
+/// A top-level domain, or one where a country registers domains of the second level, as far as its name tells.
+fn is_registry(name: &str) -> bool {
+    const SECOND_LEVELS: [&str; 10] = ["ac", "co", "com", "edu", "gov", "gob", "net", "ne", "or", "org"];
+    match name.split_once('.') {
+        None => true,
+        Some((second, top)) => top.len() == 2 && SECOND_LEVELS.contains(&second),
+    }
 }
 
 /// Networks whose clients may do what strangers may not: wide ones are refused.

@@ -25,6 +25,7 @@ impl Connection {
             answers: &self.generation.answers,
             record: &mut self.record,
             buffers: &self.gateway.buffers,
+            memory: &self.gateway.overload.memory,
             context,
         }
     }

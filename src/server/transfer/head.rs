@@ -18,6 +18,12 @@ pub(super) struct Head {
     scan: HeaderScan,
 }
 
+impl Head {
+    pub(super) fn octets(&self) -> usize {
+        self.content.capacity()
+    }
+}
+
 impl Transfer<'_> {
     pub(super) async fn take_head(&mut self, piece: Piece) {
         let new = self.content_of(piece);

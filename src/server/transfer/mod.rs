@@ -11,6 +11,9 @@ mod head;
 mod intake;
 mod outbound;
 mod patience;
+mod room;
+
+use std::sync::Arc;
 
 use crate::chain::{BodyMode, Call, Context, Held, SessionChain};
 use crate::config::BareLineEnds;
@@ -21,6 +24,7 @@ use crate::session::{BodyOutcome, BodyPlan, Chunk, Question, Session};
 use crate::smtp::body::{BareEnds, ContentScanner, DataScanner, Normalizer, unstuff_into};
 use crate::smtp::{Reply, replies};
 use crate::state::answers::Answers;
+use crate::state::memory::{Lease, Memory};
 
 use super::buffers::BodyBuffers;
 use super::client::ClientIo;
@@ -46,6 +50,7 @@ pub(super) struct Parts<'a> {
     pub(super) answers: &'a Answers<Question>,
     pub(super) record: &'a mut Record,
     pub(super) buffers: &'a BodyBuffers,
+    pub(super) memory: &'a Arc<Memory>,
     pub(super) context: Context,
 }
 
@@ -63,6 +68,8 @@ pub(super) struct Message {
     normalizer: Option<Normalizer>,
     /// Room for a piece as content.
     content: Vec<u8>,
+    /// What of the process's memory it has.
+    lease: Lease,
 }
 
 #[derive(Debug)]
@@ -152,6 +159,7 @@ impl Message {
             outbound: Outbound::dots(),
             normalizer,
             content: Vec::new(),
+            lease: with.memory.message(),
         }
     }
 
@@ -232,7 +240,7 @@ impl<'a> Transfer<'a> {
 
     /// A body that is not over with its first piece flows through a large buffer.
     fn lend(&mut self) {
-        if !self.lent {
+        if !self.lent && self.has_room_for_buffer() {
             self.with.io.lend(self.with.buffers.take());
             self.lent = true;
         }
@@ -244,6 +252,9 @@ impl<'a> Transfer<'a> {
         let octets = self.message.intake.octets.saturating_add(piece.content);
         if self.with.session.limits().message_bytes.is_some_and(|max| octets > max) {
             self.turn(Fate::refused(replies::MESSAGE_TOO_BIG)).await;
+        }
+        if let Err(fate) = self.account(piece.wire) {
+            self.turn(fate).await;
         }
         match &self.message.course {
             Course::Drain(_) => {}

@@ -19,6 +19,7 @@ fn off() -> Rates {
         messages_per_identity: None,
         recipients_per_identity: None,
         keys_max: 1_000,
+        memory: crate::config::MemoryMax::Off,
     }
 }
 
