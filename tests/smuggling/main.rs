@@ -1,0 +1,220 @@
+//! SMTP smuggling: every variant of an end of data, split at every place, in every way the gateway takes a message,
+//! against an upstream that remembers every octet.
+//!
+//! Nothing is written by hand: what has to happen is worked out by `model.rs`. As many messages are upstream as the
+//! client was told, octet for octet; nothing that was content is ever a command there; and no octet goes upstream that
+//! a careless reader could take for an end. Real mail servers are asked the same in `tests/postfix`.
+#![cfg(feature = "io")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod client;
+mod model;
+mod recorder;
+mod variants;
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmilter::config;
+use wasmilter::net::stream::Stream;
+use wasmilter::report::Metrics;
+use wasmilter::server::{Gateway, Generation};
+
+use model::{Outcome, Policy};
+use recorder::{Recorder, Records};
+use variants::VARIANTS;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How the gateway takes a message (ARCHITECTURE.md, "One message").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Stream,
+    Spooled,
+    Hold,
+}
+
+/// Where the client's octets are cut into pieces.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    Nowhere,
+    Everywhere,
+    /// Once, so many octets after two before the variant.
+    At(usize),
+}
+
+#[derive(Debug)]
+struct Case {
+    name: String,
+    pieces: Vec<Vec<u8>>,
+    expected: Outcome,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_smuggled_however_it_is_cut() {
+    let scratch = tempfile::tempdir().unwrap();
+    let compiled = scratch.path().join("compiled");
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(compiled).unwrap();
+    let (mut failures, mut sessions) = (Vec::new(), 0);
+    for policy in [Policy::Reject, Policy::Normalize] {
+        for mode in [Mode::Stream, Mode::Spooled, Mode::Hold] {
+            let mut cases = cases(policy); cases.truncate(3);
+            sessions += cases.len();
+            failures.extend(
+                run(mode, policy, &cases, scratch.path()).await.into_iter().map(|f| format!("{policy:?} {mode:?} {f}")),
+            );
+        }
+    }
+    assert!(sessions > 2, "{sessions}");
+    assert!(
+        failures.is_empty(),
+        "{} of {sessions}:\n{}",
+        failures.len(),
+        failures[..failures.len().min(20)].join("\n")
+    );
+}
+
+fn cases(policy: Policy) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (number, variant) in VARIANTS.iter().enumerate() {
+        let cuts = (0..variant.len() + 4).map(Cut::At).chain([Cut::Nowhere, Cut::Everywhere]);
+        for (cut_number, cut) in cuts.enumerate() {
+            let name = format!("case-{number}-{cut_number}-");
+            let sent = variants::content(&name, variant, "b@example.org");
+            let at = sent.len() - variants::content(&name, b"", "b@example.org").len();
+            let begins = model::find(&sent, b"more").unwrap() + 4;
+            assert_eq!(at, variant.len());
+            let pieces = match cut {
+                Cut::Nowhere => vec![sent.clone()],
+                Cut::Everywhere => sent.iter().map(|octet| vec![*octet]).collect(),
+                Cut::At(after) => {
+                    let (head, tail) = sent.split_at(begins - 2 + after);
+                    vec![head.to_vec(), tail.to_vec()]
+                }
+            };
+            let envelope = "EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n";
+            let pieces = [vec![envelope.as_bytes().to_vec()], pieces, vec![b"QUIT\r\n".to_vec()]].concat();
+            cases.push(Case { name, pieces, expected: model::after_data(&sent, policy) });
+        }
+    }
+    cases
+}
+
+async fn run(mode: Mode, policy: Policy, cases: &[Case], scratch: &Path) -> Vec<String> {
+    let recorder = Recorder::start().await;
+    let gateway = gateway(mode, policy, recorder.address, scratch);
+    let listener: Arc<str> = Arc::from("mx");
+    let gate = Arc::new(tokio::sync::Semaphore::new(8));
+    let mut sessions = tokio::task::JoinSet::new();
+    for (number, case) in cases.iter().enumerate() {
+        let turn = Arc::clone(&gate).acquire_owned().await.unwrap();
+        // Each client has a network of its own: limits by address are not what is asked here.
+        let network = u16::try_from(number + 1).unwrap();
+        let peer = SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, 1), 4_321));
+        let (client, ear) = client::client(case.pieces.clone());
+        gateway.welcome(&listener, Stream::over(client, recorder.address, peer), peer);
+        sessions.spawn(async move {
+            let replies = ear.replies(PATIENCE).await;
+            drop(turn);
+            (number, replies)
+        });
+    }
+    let told = sessions.join_all().await;
+    gateway.shutdown.begin();
+    gateway.shutdown.finish(PATIENCE, PATIENCE).await;
+    drop(gateway);
+    let records = recorder.finish().await;
+    let mut failures = careless(&records);
+    for (number, replies) in told {
+        let case = &cases[number];
+        failures.extend(judge(case, &replies, &records).err().map(|why| format!("{}: {why}\n{replies}", case.name)));
+    }
+    failures
+}
+
+/// What a careless reader could take for an end, in anything that went upstream.
+fn careless(records: &Records) -> Vec<String> {
+    let sent = records.messages.iter().chain(&records.cut).chain(&records.commands);
+    let odd = sent.filter(|octets| model::is_bare(octets) || octets.contains(&0));
+    odd.map(|octets| format!("went upstream: {:?}", String::from_utf8_lossy(octets))).collect()
+}
+
+fn judge(case: &Case, replies: &str, records: &Records) -> Result<(), String> {
+    let accepted = replies.lines().filter(|line| *line == "250 2.0.0 queued").count();
+    let refused = replies.lines().filter(|line| line.starts_with("550 5.6.")).count();
+    if (accepted, refused) != (case.expected.accepted.len(), case.expected.refused) {
+        return Err(format!("{accepted} accepted and {refused} refused, and not {:?}", case.expected));
+    }
+    let name = case.name.as_bytes();
+    let upstream = records.messages.iter().filter(|wire| model::find(wire, name).is_some());
+    let upstream: Vec<&[u8]> = upstream.map(|wire| below_trace(wire)).collect();
+    if upstream != case.expected.accepted.iter().map(Vec::as_slice).collect::<Vec<_>>() {
+        let shown: Vec<String> = upstream.iter().map(|wire| String::from_utf8_lossy(wire).into_owned()).collect();
+        return Err(format!("upstream has {shown:?}, and not {:?}", case.expected));
+    }
+    let evil = format!("MAIL FROM:<evil-{}@client.test>", case.name);
+    let heard = records.commands.iter().any(|command| model::find(command, evil.as_bytes()).is_some());
+    if heard != case.expected.second_is_the_clients {
+        return Err(format!("the second MAIL is a command upstream: {heard}"));
+    }
+    Ok(())
+}
+
+/// Without our Received field: from the first line that is not its own or a continuation.
+fn below_trace(wire: &[u8]) -> &[u8] {
+    assert!(wire.starts_with(b"Received: "), "{}", String::from_utf8_lossy(wire));
+    let mut rest = wire;
+    while let Some(end) = model::find(rest, b"\r\n") {
+        rest = &rest[end + 2..];
+        if !rest.starts_with(b"\t") {
+            break;
+        }
+    }
+    rest
+}
+
+fn gateway(mode: Mode, policy: Policy, upstream: SocketAddr, scratch: &Path) -> Arc<Gateway> {
+    let ends = if policy == Policy::Reject { "reject" } else { "normalize" };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let filter = match mode {
+        Mode::Stream => String::new(),
+        Mode::Spooled => {
+            format!(
+                "path = {:?}\ngrants = {{ mime = true }}\n",
+                build(&root.join("filters")).join("attachment_guard.wasm")
+            )
+        }
+        Mode::Hold => format!(
+            "path = {:?}\nsettings = {{ do = \"\" }}\n[filter.grants]\nheaders = true\nbody = true\nmime = true\n\
+             metrics = true\ncounters = true\nkv = true\ndiscard = true\ntables = [\"words\"]\n\
+             edit = {{ headers = true, body = true, sender = true }}\n[table.words]\nentries = [\"word\"]\n",
+            build(&root.join("tests/guests")).join("puppet.wasm")
+        ),
+    };
+    let filter = if filter.is_empty() { filter } else { format!("[[filter]]\nname = \"reader\"\n{filter}") };
+    let text = format!(
+        "hostname = \"mx.example.org\"\n[upstream]\naddress = \"{upstream}\"\nidentify = \"none\"\n\
+         [relay]\ndomains = [\"example.org\"]\n[limits]\nbare-line-ends = \"{ends}\"\n\
+         [[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\n[resolver]\nservers = [\"127.0.0.1:9\"]\n\
+         [engine]\ninstances = 64\ncache = \"{}/compiled\"\n{filter}",
+        scratch.display()
+    );
+    let config = config::parse(&text, "smuggling.toml", &|_| None).unwrap_or_else(|why| panic!("{why}"));
+    Gateway::new(Generation::build(config, None).unwrap(), Metrics::install().unwrap())
+}
+
+/// Builds a workspace of guests; says where its components are.
+fn build(workspace: &Path) -> PathBuf {
+    let built = std::process::Command::new(env!("CARGO"))
+        .current_dir(workspace)
+        .args(["build", "--release", "--locked", "--quiet", "--target", "wasm32-unknown-unknown"])
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR")
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "{} does not build: cargo xtask test", workspace.display());
+    workspace.join("target/wasm32-unknown-unknown/release")
+}
