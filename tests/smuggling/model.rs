@@ -32,6 +32,18 @@ pub(crate) fn after_data(sent: &[u8], policy: Policy) -> Outcome {
     }
 }
 
+/// `content` is all chunks together; nothing in it is a dot that means something, and no command.
+pub(crate) fn after_chunks(content: &[u8], policy: Policy) -> Outcome {
+    let mut outcome = Outcome::default();
+    outcome.take(content, policy);
+    outcome
+}
+
+/// Declared as BINARYMIME, and the upstream has it.
+pub(crate) fn after_binary_chunks(content: &[u8]) -> Outcome {
+    Outcome { accepted: vec![content.to_vec()], ..Outcome::default() }
+}
+
 impl Outcome {
     fn take(&mut self, content: &[u8], policy: Policy) {
         let bare = is_bare(content);

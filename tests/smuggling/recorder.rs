@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What it heard of all connections.
@@ -13,6 +13,8 @@ pub(crate) struct Records {
     pub(crate) commands: Vec<Vec<u8>>,
     /// Whole messages as they came, without the final dot.
     pub(crate) messages: Vec<Vec<u8>>,
+    /// Messages in chunks, which may hold anything, as they came.
+    pub(crate) binary: Vec<Vec<u8>>,
     /// Messages that no dot ended.
     pub(crate) cut: Vec<Vec<u8>>,
 }
@@ -60,11 +62,14 @@ async fn converse(stream: TcpStream, records: Arc<Mutex<Records>>) {
     if stream.write_all(b"220 upstream.test ESMTP\r\n").await.is_err() {
         return;
     }
+    let mut chunks = Vec::new();
     while let Some(line) = line(&mut stream).await {
         records.lock().unwrap().commands.push(line.clone());
         let verb = line[..line.len().min(4)].to_ascii_uppercase();
         let reply: &[u8] = match verb.as_slice() {
-            b"EHLO" => b"250-upstream.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n",
+            b"EHLO" => {
+                b"250-upstream.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 SIZE\r\n"
+            }
             b"DATA" => {
                 if stream.write_all(b"354 Go\r\n").await.is_err() {
                     return;
@@ -76,6 +81,19 @@ async fn converse(stream: TcpStream, records: Arc<Mutex<Records>>) {
                     return;
                 }
                 records.messages.push(wire);
+                b"250 2.0.0 queued\r\n"
+            }
+            b"BDAT" => {
+                let words = String::from_utf8_lossy(&line[4..]).into_owned();
+                let mut words = words.split_whitespace();
+                let mut chunk = vec![0; words.next().unwrap().parse().unwrap()];
+                if stream.read_exact(&mut chunk).await.is_err() {
+                    return;
+                }
+                chunks.extend_from_slice(&chunk);
+                if words.next().is_some() {
+                    records.lock().unwrap().binary.push(std::mem::take(&mut chunks));
+                }
                 b"250 2.0.0 queued\r\n"
             }
             b"QUIT" => b"221 2.0.0 Bye\r\n",
