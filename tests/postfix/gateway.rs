@@ -33,13 +33,18 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one in front of `upstream`. Clients from `trusted` may relay as far as the gateway is concerned.
     pub(crate) fn start(upstream: SocketAddr, trusted: &str) -> Gateway {
+        Gateway::start_with(upstream, trusted, "", "")
+    }
+
+    /// The same with more keys of `[upstream]`, and more sections.
+    pub(crate) fn start_with(upstream: SocketAddr, trusted: &str, upstream_keys: &str, sections: &str) -> Gateway {
         let folder = tempfile::Builder::new().prefix("wasmilter-gateway").tempdir().unwrap();
         let path = folder.path();
         make_certificate(path);
         let hash = openssl(&["passwd", "-6", PASSWORD]);
         write_secret(&path.join("passwords"), &format!("{ACCOUNT}:{}\n", hash.trim()));
         let configuration = path.join("wasmilter.toml");
-        std::fs::write(&configuration, configuration_text(path, upstream, trusted)).unwrap();
+        std::fs::write(&configuration, configuration_text(path, upstream, trusted, upstream_keys) + sections).unwrap();
         let sockets = LISTENERS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let [mx, submission, submissions] = sockets.each_ref().map(|socket| socket.local_addr().unwrap());
         let [stdin, stdout, stderr] = sockets.map(|socket| Stdio::from(OwnedFd::from(socket)));
@@ -80,7 +85,7 @@ impl Drop for Gateway {
     }
 }
 
-fn configuration_text(folder: &Path, upstream: SocketAddr, trusted: &str) -> String {
+fn configuration_text(folder: &Path, upstream: SocketAddr, trusted: &str, upstream_keys: &str) -> String {
     let folder = folder.display();
     format!(
         r#"
@@ -110,6 +115,7 @@ password-file = "{folder}/passwords"
 
 [upstream]
 address = "{upstream}"
+{upstream_keys}
 
 [relay]
 domains = ["inside.test"]

@@ -6,10 +6,16 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod clients;
+mod exim;
 mod gateway;
 mod log;
+#[path = "../smuggling/model.rs"]
+mod model;
 mod mta;
 mod probe;
+mod smuggling;
+#[path = "../smuggling/variants.rs"]
+mod variants;
 
 use clients::{Mail, Told, Way};
 use gateway::{ACCOUNT, Gateway};

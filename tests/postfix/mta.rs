@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::log::Log;
@@ -69,10 +69,14 @@ impl Postfix {
     /// The one message in a mailbox, once Postfix says that it is there; Postfix's own lines end in LF.
     pub(crate) fn message_of(&self, mailbox: &str) -> Vec<u8> {
         self.log.wait_for(&[&format!("to=<{mailbox}>"), "status=sent (delivered to maildir)"]);
-        let new = self.folder.path().join("mail").join(folder_of(mailbox)).join("new");
-        let mut files: Vec<PathBuf> = std::fs::read_dir(new).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(files.len(), 1, "messages for {mailbox}");
-        std::fs::read(files.remove(0)).unwrap()
+        let mut messages = self.messages_of(mailbox);
+        assert_eq!(messages.len(), 1, "messages for {mailbox}");
+        messages.remove(0)
+    }
+
+    /// All messages in a mailbox at this moment.
+    pub(crate) fn messages_of(&self, mailbox: &str) -> Vec<Vec<u8>> {
+        messages_in(&self.folder.path().join("mail").join(folder_of(mailbox)))
     }
 }
 
@@ -120,6 +124,12 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// What is in a Maildir.
+pub(crate) fn messages_in(maildir: &Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = std::fs::read_dir(maildir.join("new")) else { return Vec::new() };
+    entries.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
+}
+
 fn folder_of(mailbox: &str) -> String {
     mailbox.split('@').next().unwrap_or(mailbox).to_owned()
 }
@@ -152,11 +162,11 @@ fn start_master(configuration: &Path) -> (Child, Log) {
     (master, log)
 }
 
-fn own(path: &Path, user: &str) {
+pub(crate) fn own(path: &Path, user: &str) {
     run(Command::new("chown").arg(user).arg(path));
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     output(command);
 }
 

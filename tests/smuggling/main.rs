@@ -100,7 +100,8 @@ fn cases(policy: Policy, way: Way) -> Vec<Case> {
             let expected = match way {
                 Way::Data => model::after_data(&content, policy),
                 Way::Chunks => model::after_chunks(&content, policy),
-                Way::BinaryChunks => model::after_binary_chunks(&content),
+                // Declared as BINARYMIME, and the upstream has it.
+                Way::BinaryChunks => Outcome { accepted: vec![content.clone()], ..Outcome::default() },
             };
             cases.push(Case { name, pieces: way.session(pieces), expected });
         }

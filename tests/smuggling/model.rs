@@ -39,11 +39,6 @@ pub(crate) fn after_chunks(content: &[u8], policy: Policy) -> Outcome {
     outcome
 }
 
-/// Declared as BINARYMIME, and the upstream has it.
-pub(crate) fn after_binary_chunks(content: &[u8]) -> Outcome {
-    Outcome { accepted: vec![content.to_vec()], ..Outcome::default() }
-}
-
 impl Outcome {
     fn take(&mut self, content: &[u8], policy: Policy) {
         let bare = is_bare(content);
@@ -95,7 +90,7 @@ fn begins_line(octets: &[u8], at: usize) -> bool {
     at == 0 || (at >= 2 && &octets[at - 2..at] == b"\r\n")
 }
 
-fn unstuffed(wire: &[u8]) -> Vec<u8> {
+pub(crate) fn unstuffed(wire: &[u8]) -> Vec<u8> {
     (0..wire.len()).filter(|&at| !(wire[at] == b'.' && begins_line(wire, at))).map(|at| wire[at]).collect()
 }
 

@@ -51,10 +51,10 @@ pub(crate) const VARIANTS: [&[u8]; 40] = [
 /// A message, the variant, and a whole transaction behind it; `name` is in everything that could be found again. What
 /// follows DATA, up to and with its real end.
 pub(crate) fn content(name: &str, variant: &[u8], recipient: &str) -> Vec<u8> {
-    let first = format!("Subject: {name} first\r\n\r\n.. and more");
+    let first = format!("Subject: {name} first\r\nMessage-ID: <{name}first@client.test>\r\n\r\n.. and more");
     let second = format!(
         "MAIL FROM:<evil-{name}@client.test>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n\
-         Subject: {name} second\r\n\r\nsmuggled\r\n.\r\n"
+         Subject: {name} second\r\nMessage-ID: <{name}second@client.test>\r\n\r\nsmuggled\r\n.\r\n"
     );
     [first.as_bytes(), variant, second.as_bytes()].concat()
 }

@@ -25,7 +25,7 @@ const STEPS: [Step; 11] = [
     Step { name: "test", title: "unit tests, dialogs, hostile guests, configurations", run: test },
     Step { name: "fuzz", title: "the fuzz targets compile, without a lint", run: fuzz },
     Step { name: "demo", title: "the demonstration, from a clone's point of view", run: demo::once },
-    Step { name: "postfix", title: "end to end with a real Postfix behind the gateway", run: postfix },
+    Step { name: "postfix", title: "end to end with a real Postfix (and Exim) behind the gateway", run: postfix },
 ];
 
 /// Runs the steps asked for (all, if none is named) in their order.
@@ -152,5 +152,7 @@ fn postfix() -> Outcome {
     if !tools::is_root()? {
         return Err("Postfix starts for root only: run this step as root".into());
     }
-    run(cargo(&["test", "--locked", "--test", "postfix"]))
+    let mut test = cargo(&["test", "--locked", "--test", "postfix"]);
+    test.env("EXIM", tools::exim()?);
+    run(test)
 }

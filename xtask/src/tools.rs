@@ -27,6 +27,11 @@ const MAIL_PROGRAMS: &Programs = &[
     ("setpriv", "util-linux"),
 ];
 
+/// What Exim's program is linked with.
+const EXIM_LIBRARIES: &str = "libdb5.3 libgnutls-dane0 libidn12 libidn2-0 libnsl2 libpcre2-8-0";
+/// Its program looks for this user at its start.
+const EXIM_USER: &str = "Debian-exim";
+
 /// For the library that drives the fuzz targets.
 const CPP_COMPILER: &Programs = &[("c++", "g++")];
 
@@ -57,6 +62,27 @@ pub(crate) fn wasm_targets() -> Outcome {
 /// Makes sure that Postfix and the clients of the end-to-end test exist.
 pub(crate) fn mail_programs() -> Outcome {
     install(MAIL_PROGRAMS)
+}
+
+/// Exim's program, unpacked into `target/tools`: as a package it would take Postfix's place.
+pub(crate) fn exim() -> Outcome<PathBuf> {
+    let home = root().join("target/tools/exim");
+    let program = home.join("usr/sbin/exim4");
+    if !program.is_file() {
+        std::fs::create_dir_all(&home).map_err(|why| format!("{}: {why}", home.display()))?;
+        let fetch = format!(
+            "apt-get install -y -q --no-install-recommends --no-upgrade {EXIM_LIBRARIES} && apt-get download -q exim4-daemon-light"
+        );
+        let unpack =
+            format!("{{ {fetch} || {{ apt-get update -q && {fetch}; }}; }} && dpkg -x exim4-daemon-light_*.deb .");
+        let mut apt = command("sh", &["-c", &unpack]);
+        apt.current_dir(&home).env("DEBIAN_FRONTEND", "noninteractive");
+        run(apt)?;
+    }
+    if !succeeds(command("id", &["-u", EXIM_USER])) {
+        run(command("useradd", &["--system", "--no-create-home", "--shell", "/usr/sbin/nologin", EXIM_USER]))?;
+    }
+    if program.is_file() { Ok(program) } else { Err("the package exim4-daemon-light has no usr/sbin/exim4".into()) }
 }
 
 /// Makes sure that C++ can be compiled.
