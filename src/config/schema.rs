@@ -24,6 +24,7 @@ pub(super) const LISTENER: Shape = Shape {
     keys: &[
         "name",
         "address",
+        "protocol",
         "tls",
         "auth",
         "require-tls",

@@ -59,6 +59,7 @@ pub struct Listener {
     pub name: String,
     /// Where to bind; empty when systemd passes the socket under this listener's name.
     pub addresses: Vec<SocketAddr>,
+    pub protocol: Protocol,
     pub tls: ListenerTls,
     pub auth: ListenerAuth,
     /// What is said before MAIL without TLS: 530 5.7.0 when `Required`.
@@ -94,6 +95,14 @@ pub enum Vrfy {
     Neutral,
     /// 502.
     Off,
+}
+
+/// What is spoken at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Smtp,
+    /// RFC 2033: LHLO instead of EHLO, and an answer for each recipient after the message.
+    Lmtp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

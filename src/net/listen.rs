@@ -208,6 +208,7 @@ mod tests {
         Listener {
             name: name.to_owned(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            protocol: crate::config::Protocol::Smtp,
             tls: ListenerTls::Off,
             auth: ListenerAuth::Off,
             require_tls: false,

@@ -82,7 +82,7 @@ impl Session {
     /// was lost the rest hears the same 4xx.
     pub(super) fn settle_chunks(&mut self, chunk: Chunk, outcome: BodyOutcome) -> Step {
         match outcome {
-            BodyOutcome { reply, close: false, aborted: Some(AbortReason::UpstreamFailed) } if !chunk.last => {
+            BodyOutcome { reply, close: false, aborted: Some(AbortReason::UpstreamFailed), .. } if !chunk.last => {
                 self.lose_transaction(reply)
             }
             outcome => self.settle_content(outcome),

@@ -1,5 +1,6 @@
 //! DATA up to its 354, and what the session makes of the message's end.
 
+use crate::config::Protocol;
 use crate::mail::{AbortReason, Stage, Verdict};
 use crate::smtp::{Reply, replies};
 
@@ -76,16 +77,21 @@ impl Session {
 
     /// The transaction is over, whatever became of the message.
     pub(super) fn settle_content(&mut self, outcome: BodyOutcome) -> Step {
-        let BodyOutcome { reply, close, aborted } = outcome;
+        let BodyOutcome { reply, each, close, aborted } = outcome;
+        let mut answers = self.for_each_recipient(reply, each);
+        let reply = answers.pop().unwrap_or(replies::INTERNAL_ERROR);
         let then = if close {
-            Step::Close(vec![reply])
+            answers.push(reply);
+            Step::Close(answers)
         } else if aborted.is_none() {
             // Who delivers mail is no dictionary attacker.
             self.errors = 0;
             self.idle_commands = 0;
-            self.say(reply)
-        } else {
+            self.say_last(answers, reply)
+        } else if answers.is_empty() {
             self.relay_reply(reply)
+        } else {
+            self.say_last(answers, reply)
         };
         if let Some(reason) = aborted {
             return self.ended(reason, then);
@@ -94,6 +100,28 @@ impl Session {
             self.phase = Phase::Greeted(transaction.hello);
         }
         then
+    }
+
+    /// SMTP answers once; LMTP answers for every recipient that was accepted, in their order (RFC 2033 4.2): with what
+    /// the upstream said about each, or with what it said about the message.
+    fn for_each_recipient(&self, reply: Reply, each: Vec<Reply>) -> Vec<Reply> {
+        let Phase::Addressed(transaction) = &self.phase else { return vec![reply] };
+        let recipients = transaction.envelope.recipients.len();
+        match self.rules.listener().protocol {
+            Protocol::Smtp => vec![reply],
+            Protocol::Lmtp if each.len() == recipients && recipients > 0 => each,
+            Protocol::Lmtp => vec![reply; recipients.max(1)],
+        }
+    }
+
+    fn say_last(&mut self, before: Vec<Reply>, reply: Reply) -> Step {
+        if before.is_empty() {
+            return self.say(reply);
+        }
+        for reply in before.into_iter().chain([reply]) {
+            self.group.push(Awaited::Said(reply));
+        }
+        self.advance()
     }
 
     /// The upstream is lost inside a transaction. What it accepted is promised to nobody; every further RCPT and

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{ListenerAuth, ListenerTls};
+use crate::config::{ListenerAuth, ListenerTls, Protocol};
 use crate::mail::{AbortReason, Hello, Stage, TlsFacts, Verdict};
 use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::extensions::SessionLimits;
@@ -38,7 +38,13 @@ impl Session {
 
     pub(super) fn weigh_connect(&mut self, verdict: Verdict) -> Step {
         match weigh(Stage::Connect, verdict) {
-            Weighed::Pass | Weighed::Discard => self.say(replies::banner(&self.rules.config.hostname)),
+            Weighed::Pass | Weighed::Discard => {
+                let spoken = match self.rules.listener().protocol {
+                    Protocol::Smtp => "ESMTP",
+                    Protocol::Lmtp => "LMTP",
+                };
+                self.say(replies::banner(&self.rules.config.hostname, spoken))
+            }
             Weighed::Refuse(reply) => self.refuse_banner(reply),
             Weighed::Disconnect(reply) => Step::Close(vec![reply]),
         }

@@ -25,7 +25,7 @@ pub mod weigh;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::{Config, Limits, Listener};
+use crate::config::{Config, Limits, Listener, Protocol};
 use crate::mail::{AbortReason, Envelope, SessionFacts, TlsFacts};
 use crate::policy;
 use crate::smtp::command::{Command, CommandError};
@@ -276,9 +276,15 @@ impl Session {
     }
 
     fn dispatch(&mut self, command: Command) -> Step {
+        match (self.rules.listener().protocol, &command) {
+            (Protocol::Smtp, Command::Lhlo { .. }) => return self.refuse(replies::UNKNOWN_COMMAND),
+            (Protocol::Lmtp, Command::Helo { .. } | Command::Ehlo { .. }) => return self.refuse(replies::SPEAKS_LMTP),
+            _ => {}
+        }
         match command {
             Command::Helo { name } => self.check_helo(&name, false),
             Command::Ehlo { name } => self.check_helo(&name, true),
+            Command::Lhlo { name } => self.check_helo(&name, true),
             Command::StartTls => self.check_starttls(),
             Command::Auth { mechanism, initial } => self.check_auth(&mechanism, initial.as_ref()),
             Command::Mail { path, params } => self.check_mail(path, params),

@@ -1,5 +1,6 @@
 //! The gateway's own trace field (RFC 5321 4.4), and RFC 5322 dates.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -10,7 +11,8 @@ pub const RECEIVED_BYTES_MAX: usize = 2_048;
 
 /// The field with its final CRLF. `unix_seconds` is the time of reception, written in UTC.
 #[must_use]
-pub fn field(facts: &SessionFacts, envelope: &Envelope, hostname: &str, smtp_utf8: bool, unix_seconds: u64) -> String {
+pub fn field(facts: &SessionFacts, envelope: &Envelope, hostname: &str, spoken: Spoken, unix_seconds: u64) -> String {
+    let Spoken { smtp_utf8, lmtp } = spoken;
     let helo = facts.hello.as_ref().map_or("unknown", |hello| &*hello.name);
     let name = match &facts.peer_name {
         PeerName::Confirmed(name) => name,
@@ -23,7 +25,7 @@ pub fn field(facts: &SessionFacts, envelope: &Envelope, hostname: &str, smtp_utf
         let _ =
             write!(out, "\t(using {} with cipher {} ({}/{} bits))\r\n", tls.version, tls.cipher, tls.bits, tls.bits);
     }
-    let _ = write!(out, "\tby {hostname} {BY} with {} id {}", protocol(facts, smtp_utf8), envelope.id);
+    let _ = write!(out, "\tby {hostname} {BY} with {} id {}", with(protocol(facts, smtp_utf8), lmtp), envelope.id);
     if let [only] = envelope.recipients.as_slice()
         && only.path.as_str().len() <= 320
     {
@@ -31,6 +33,19 @@ pub fn field(facts: &SessionFacts, envelope: &Envelope, hostname: &str, smtp_utf
     }
     let _ = write!(out, ";\r\n\t{}\r\n", date(unix_seconds));
     out
+}
+
+/// How the message came, as far as the session's facts do not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spoken {
+    /// MAIL had SMTPUTF8.
+    pub smtp_utf8: bool,
+    pub lmtp: bool,
+}
+
+/// LMTP has keywords of its own (RFC 3848): `LMTPS` for `ESMTPS`, `UTF8LMTPS` for `UTF8SMTPS`.
+fn with(protocol: &'static str, lmtp: bool) -> Cow<'static, str> {
+    if lmtp { Cow::Owned(protocol.replace("ESMTP", "LMTP").replace("UTF8SMTP", "UTF8LMTP")) } else { protocol.into() }
 }
 
 /// The mark of this software in a trace field.

@@ -253,6 +253,8 @@ pub enum BodyPlan {
 pub struct BodyOutcome {
     /// The client's answer.
     pub reply: Reply,
+    /// What the upstream said about each of the client's recipients, where it answers for each (LMTP). Or nothing.
+    pub each: Vec<Reply>,
     /// The session cannot go on (client gone, timeout, a message without end).
     pub close: bool,
     /// None: the upstream accepted the message (or a filter discarded it with the operator's grant).

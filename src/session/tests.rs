@@ -93,7 +93,7 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
             Step::Swallow(_, then) => *then,
             Step::ReceiveChunk(chunk, _) if !chunk.last => session.handle(Input::ChunkReceived),
             Step::Receive(_) | Step::ReceiveChunk(..) => {
-                let outcome = BodyOutcome { reply: replies::OK, close: false, aborted: None };
+                let outcome = BodyOutcome { reply: replies::OK, each: Vec::new(), close: false, aborted: None };
                 session.handle(Input::Received(outcome))
             }
         };
@@ -278,7 +278,12 @@ fn talk(commands: &[String], lenient: bool, groups: bool) -> (Vec<u16>, Vec<usiz
             Step::Receive(_) => {
                 model.taken.push(model.recipients);
                 (model.addressed, model.recipients) = (false, 0);
-                session.handle(Input::Received(BodyOutcome { reply: replies::OK, close: false, aborted: None }))
+                session.handle(Input::Received(BodyOutcome {
+                    reply: replies::OK,
+                    each: Vec::new(),
+                    close: false,
+                    aborted: None,
+                }))
             }
             other => panic!("{other:?}"),
         };

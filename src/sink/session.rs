@@ -76,7 +76,7 @@ impl Session {
     /// Until QUIT, the end of input, or too long a silence.
     pub(super) async fn run(mut self) -> io::Result<()> {
         self.stream.set_nodelay()?;
-        self.say(&replies::banner(&self.options.hostname));
+        self.say(&replies::banner(&self.options.hostname, "ESMTP"));
         while let Some(line) = self.line().await? {
             match self.answer(&line) {
                 Next::Command => {}
@@ -271,7 +271,7 @@ impl Session {
             Ok(()) => {
                 self.told = told;
                 self.hello = None;
-                replies::banner(&self.options.hostname)
+                replies::banner(&self.options.hostname, "ESMTP")
             }
             Err(reply) => reply,
         }

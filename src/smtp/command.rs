@@ -24,6 +24,10 @@ pub enum Command {
     Helo {
         name: String,
     },
+    /// LMTP's EHLO (RFC 2033 4.1).
+    Lhlo {
+        name: String,
+    },
     Ehlo {
         name: String,
     },
@@ -155,6 +159,7 @@ fn dispatch(verb: &[u8], text: &str) -> Result<Command, CommandError> {
     match verb {
         b"HELO" => helo(text, "HELO hostname").map(|name| Command::Helo { name }),
         b"EHLO" => helo(text, "EHLO hostname").map(|name| Command::Ehlo { name }),
+        b"LHLO" => helo(text, "LHLO hostname").map(|name| Command::Lhlo { name }),
         b"MAIL" => mail(text),
         b"RCPT" => rcpt(text),
         b"DATA" => alone(text, "DATA", Command::Data),

@@ -13,8 +13,8 @@ const fn say(code: u16, (class, subject, detail): (u8, u16, u16), text: &'static
 // ── Greeting and taking leave ──
 
 #[must_use]
-pub fn banner(hostname: &str) -> Reply {
-    Reply::new(220, None, format!("{hostname} ESMTP"))
+pub fn banner(hostname: &str, spoken: &str) -> Reply {
+    Reply::new(220, None, format!("{hostname} {spoken}"))
 }
 
 /// To HELO; to EHLO see [`greeting`](super::ehlo::greeting).
@@ -110,6 +110,8 @@ pub const NO_VALID_RECIPIENTS: Reply = say(554, (5, 5, 1), "Error: no valid reci
 /// One message has one upstream.
 pub const ANOTHER_UPSTREAM: Reply =
     say(452, (4, 5, 3), "This recipient is served elsewhere, send to it in another transaction");
+/// RFC 2033 4.1.
+pub const SPEAKS_LMTP: Reply = say(500, (5, 5, 1), "This is LMTP, say LHLO");
 pub const NESTED_MAIL: Reply = say(503, (5, 5, 1), "Error: nested MAIL command");
 pub const NOT_DURING_MAIL: Reply = say(503, (5, 5, 1), "Error: not allowed during a mail transaction");
 

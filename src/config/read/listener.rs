@@ -6,7 +6,7 @@ use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::suggest;
-use crate::config::types::{HeloCheck, Listener, ListenerAuth, ListenerTls, TlsFiles, TlsVersion, Vrfy};
+use crate::config::types::{HeloCheck, Listener, ListenerAuth, ListenerTls, Protocol, TlsFiles, TlsVersion, Vrfy};
 use crate::config::value::Value;
 use crate::smtp::replies;
 
@@ -14,6 +14,11 @@ use super::edge;
 
 const TLS_CHOICES: &[(&str, ListenerTls)] =
     &[("off", ListenerTls::Off), ("starttls", ListenerTls::StartTls), ("implicit", ListenerTls::Implicit)];
+
+const PROTOCOL_CHOICES: &[(&str, Protocol)] = &[("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)];
+
+/// RFC 2033 5: nobody may take this for an SMTP server.
+const SMTP_PORT: u16 = 25;
 
 const AUTH_CHOICES: &[(&str, ListenerAuth)] =
     &[("off", ListenerAuth::Off), ("optional", ListenerAuth::Optional), ("required", ListenerAuth::Required)];
@@ -38,6 +43,15 @@ const ADDRESS_HELP: &str = "write an IP address and a port, \"0.0.0.0:25\" or \"
 pub(in crate::config) fn read(section: &Section<'_>, tls_given: bool, filter_names: &[String]) -> Option<Listener> {
     let name = section.required("name", "name = \"mx\"", |v| v.parsed("a name", names::NAME_HELP, names::name));
     let addresses = section.required("address", "address = \"0.0.0.0:25\"", addresses);
+    let protocol = section.get_or("protocol", Protocol::Smtp, |v| v.one_of(PROTOCOL_CHOICES));
+    let at_smtp_port = addresses.iter().flatten().any(|address| address.port() == SMTP_PORT);
+    if protocol == Protocol::Lmtp && at_smtp_port {
+        section.reader.error(
+            Problem::at(section.reader.place(&format!("{}.protocol", section.path)), "LMTP is not spoken on port 25")
+                .label("mail servers that connect there speak SMTP")
+                .help("choose another port, 24 for instance (RFC 2033 section 5)"),
+        );
+    }
     let default_tls = if tls_given { ListenerTls::StartTls } else { ListenerTls::Off };
     let tls = section.get_or("tls", default_tls, |v| v.one_of(TLS_CHOICES));
     let auth = section.get_or("auth", ListenerAuth::Off, |v| v.one_of(AUTH_CHOICES));
@@ -58,6 +72,7 @@ pub(in crate::config) fn read(section: &Section<'_>, tls_given: bool, filter_nam
     Some(Listener {
         name: name?,
         addresses: addresses?,
+        protocol,
         tls,
         auth,
         require_tls,

@@ -4,14 +4,19 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Connection;
+use crate::config::Protocol;
 use crate::mail::AbortReason;
 use crate::server::transfer::{Broken, Message, Parts, Patience, Transfer, swallow};
 use crate::session::{BodyOutcome, BodyPlan, Chunk, Input, Step, received};
 use crate::smtp::replies;
 
 /// The session asked for a message that belongs to no transaction: a fault of ours.
-const NO_MESSAGE: BodyOutcome =
-    BodyOutcome { reply: replies::INTERNAL_ERROR, close: true, aborted: Some(AbortReason::UpstreamFailed) };
+const NO_MESSAGE: BodyOutcome = BodyOutcome {
+    reply: replies::INTERNAL_ERROR,
+    each: Vec::new(),
+    close: true,
+    aborted: Some(AbortReason::UpstreamFailed),
+};
 
 impl Connection {
     fn parts(&mut self) -> Parts<'_> {
@@ -33,8 +38,10 @@ impl Connection {
     /// Our trace field for the message that begins now.
     fn received(&self) -> Option<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let (hostname, utf8) = (&self.generation.config.hostname, self.session.smtp_utf8());
-        Some(received::field(self.session.facts(), self.session.envelope()?, hostname, utf8, now))
+        let lmtp = self.session.rules().listener().protocol == Protocol::Lmtp;
+        let spoken = received::Spoken { smtp_utf8: self.session.smtp_utf8(), lmtp };
+        let hostname = &self.generation.config.hostname;
+        Some(received::field(self.session.facts(), self.session.envelope()?, hostname, spoken, now))
     }
 
     pub(super) async fn receive(&mut self, plan: BodyPlan) -> BodyOutcome {

@@ -26,7 +26,7 @@ impl Transfer<'_> {
             // The last piece completes every header block.
             Course::Head(_) => Fate::upstream_failed(replies::INTERNAL_ERROR),
         };
-        BodyOutcome { reply: fate.reply, close: fate.close, aborted: fate.aborted }
+        BodyOutcome { reply: fate.reply, each: Vec::new(), close: fate.close, aborted: fate.aborted }
     }
 
     /// The client left, fell silent, or will not stop: nothing it sent is delivered.
@@ -40,7 +40,7 @@ impl Transfer<'_> {
             },
         };
         self.turn(Fate { reply: reply.clone(), aborted: Some(reason), close: true }).await;
-        BodyOutcome { reply, close: true, aborted: Some(reason) }
+        BodyOutcome { reply, each: Vec::new(), close: true, aborted: Some(reason) }
     }
 
     /// The dot (or the last chunk) is out: whatever the upstream says now is the client's answer.
