@@ -1,7 +1,7 @@
 //! Accepting clients: one task a listening socket, one task a session.
 
 use std::future::Future as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::net::files::is_exhausted;
 use crate::net::listen::{Bound, canonical};
 use crate::net::stream::Stream;
 use crate::report::event;
-use crate::smtp::replies;
+use crate::smtp::{Reply, replies};
 use crate::state::limits::{ConnectionGuard, Refused};
 use crate::state::memory::Lease;
 
@@ -126,10 +126,11 @@ pub(super) fn begin(gateway: &Arc<Gateway>, place: Place, arrival: Arrival, room
         auth: None,
         introduced: arrival.introduced,
     };
-    let mut session = Connection::new(Arc::clone(gateway), place.generation, place.index, arrival.stream, facts);
+    let (guard, lease) = room;
+    let mut session = Connection::new(Arc::clone(gateway), place.generation, place.index, arrival.stream, facts, guard);
     gateway.shutdown.sessions().spawn(async move {
         session.run().await;
-        drop(room);
+        drop(lease);
     });
 }
 
@@ -141,10 +142,18 @@ fn believed_tls(listener: &Listener, introduced: Option<&Introduced>) -> Option<
 
 /// Room for one more connection from there; clients that rates do not count still take room.
 pub(super) fn admit(gateway: &Gateway, place: &Place, stream: &Stream, peer: SocketAddr) -> Result<Room, Refused> {
-    let (_, rates) = place.generation.limits_for(peer.ip());
     let lease = gateway.overload.admit(stream, gateway.limits.open_connections())?;
-    let guard = if rates { gateway.limits.connection(peer.ip())? } else { gateway.limits.exempt_connection()? };
-    Ok((guard, lease))
+    Ok((admit_client(gateway, &place.generation, peer.ip())?, lease))
+}
+
+/// Of that, what is counted for the client.
+pub(super) fn admit_client(
+    gateway: &Gateway,
+    generation: &Generation,
+    peer: IpAddr,
+) -> Result<ConnectionGuard, Refused> {
+    let (_, rates) = generation.limits_for(peer);
+    if rates { gateway.limits.connection(peer) } else { gateway.limits.exempt_connection() }
 }
 
 /// The same for a proxy that has not said yet who its client is.
@@ -161,12 +170,16 @@ pub(super) fn turn_away(gateway: &Gateway, place: &Place, mut stream: Stream, pe
     event::connection_refused(&listener.name, peer.ip(), limit);
     if listener.tls != ListenerTls::Implicit {
         let mut line = Vec::new();
-        let reply = match limit {
-            "connections-at-once" | "files" | "memory" => replies::SERVER_FULL,
-            "connections-per-address" => replies::CONNECTING_TOO_OFTEN,
-            _ => replies::TOO_MANY_CONNECTIONS,
-        };
-        reply.encode(&mut line);
+        no_room(limit).encode(&mut line);
         stream.write_at_once(&line);
+    }
+}
+
+/// What a client hears that this limit keeps out.
+pub(super) fn no_room(limit: &str) -> Reply {
+    match limit {
+        "connections-at-once" | "files" | "memory" => replies::SERVER_FULL,
+        "connections-per-address" => replies::CONNECTING_TOO_OFTEN,
+        _ => replies::TOO_MANY_CONNECTIONS,
     }
 }

@@ -3,6 +3,8 @@
 
 mod content;
 
+mod introduce;
+
 use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::report::event;
 use crate::session::{Ask, Charge, Ended, Errand, Identity, Input, Purpose, Question, Rules, Session, Step};
 use crate::smtp::sasl::Secret;
 use crate::smtp::{Reply, replies};
+use crate::state::limits::ConnectionGuard;
 use crate::upstream::Telling;
 
 use super::client::{ClientIo, Expect, Heard};
@@ -48,6 +51,8 @@ pub(super) struct Connection {
     /// Whether rate limits count this client.
     rates: bool,
     names: Names,
+    /// Counted as long as it is held.
+    room: Option<ConnectionGuard>,
 }
 
 /// The peer's name is looked up once, when somebody first needs it.
@@ -64,6 +69,7 @@ impl Connection {
         listener: usize,
         stream: Stream,
         facts: SessionFacts,
+        room: ConnectionGuard,
     ) -> Connection {
         let config = &generation.config;
         let rules = Rules { config: Arc::clone(config), listener };
@@ -75,7 +81,20 @@ impl Connection {
         let overdue = Instant::now() + config.timeouts.session;
         let session = Session::new(rules, limits, Arc::new(facts));
         let names = Names::Unknown;
-        Connection { gateway, generation, io, session, chain, leg, record, message: None, overdue, rates, names }
+        Connection {
+            gateway,
+            generation,
+            io,
+            session,
+            chain,
+            leg,
+            record,
+            message: None,
+            overdue,
+            rates,
+            names,
+            room: Some(room),
+        }
     }
 
     /// The whole session. By reference: a future that takes the connection would hold it twice.
@@ -139,6 +158,7 @@ impl Connection {
                 Step::LoneDot => self.lone_dot().await,
                 Step::Forsake => self.forsake(),
                 Step::Verify { identity, password } => Box::pin(self.verify(&identity, password)).await,
+                Step::Introduce(peer, names) => Box::pin(self.introduce(peer, names)).await,
                 Step::StartTls(reply) => Box::pin(self.start_tls(&reply)).await?,
                 Step::Receive(plan) => {
                     let outcome = Box::pin(self.receive(plan)).await;
@@ -301,10 +321,11 @@ impl Connection {
         self.session.learn_names(confirmed, reverse);
     }
 
-    /// Where clients log in, EHLO comes before they have.
+    /// Where clients log in, EHLO comes before they have; and where they speak for others, before they do.
     fn telling(&self) -> Telling {
         let login_may_come = self.session.rules().listener().auth != ListenerAuth::Off;
-        if login_may_come && self.session.facts().auth.is_none() { Telling::Postpone } else { Telling::Now }
+        let login_may_come = login_may_come && self.session.facts().auth.is_none();
+        if login_may_come || self.session.may_introduce() { Telling::Postpone } else { Telling::Now }
     }
 
     fn queue(&mut self, errand: Errand, line: &[u8]) -> Step {

@@ -38,20 +38,22 @@ impl Session {
 
     pub(super) fn weigh_connect(&mut self, verdict: Verdict) -> Step {
         match weigh(Stage::Connect, verdict) {
-            Weighed::Pass | Weighed::Discard => {
-                let spoken = match self.rules.listener().protocol {
-                    Protocol::Smtp => "ESMTP",
-                    Protocol::Lmtp => "LMTP",
-                };
-                self.say(replies::banner(&self.rules.config.hostname, spoken))
-            }
+            Weighed::Pass | Weighed::Discard => self.greet(),
             Weighed::Refuse(reply) => self.refuse_banner(reply),
             Weighed::Disconnect(reply) => Step::Close(vec![reply]),
         }
     }
 
+    pub(super) fn banner(&mut self) -> Step {
+        let spoken = match self.rules.listener().protocol {
+            Protocol::Smtp => "ESMTP",
+            Protocol::Lmtp => "LMTP",
+        };
+        self.say(replies::banner(&self.rules.config.hostname, spoken))
+    }
+
     /// A 5xx banner leaves the client to say QUIT (RFC 5321 3.1); a 4xx one is a 421 and the end.
-    fn refuse_banner(&mut self, reply: Reply) -> Step {
+    pub(super) fn refuse_banner(&mut self, reply: Reply) -> Step {
         if reply.code >= 500 {
             self.phase = Phase::Refused;
             return self.say(Reply { code: 554, ..reply });
@@ -89,6 +91,7 @@ impl Session {
             Weighed::Disconnect(reply) => return self.part(reply, AbortReason::Refused),
         }
         Arc::make_mut(&mut self.facts).hello = Some(hello.clone());
+        self.forwarded_used = true;
         // RFC 5321 4.1.4: a HELO or EHLO in a transaction is a RSET as well.
         let in_transaction = matches!(&self.phase, Phase::Addressed(transaction) if transaction.to.said);
         let step = if in_transaction {
@@ -125,7 +128,7 @@ impl Session {
         let upstream = reached.map_or_else(|unreached| unreached.last_known, Some);
         let client_offer = self.client_offer(upstream.as_deref());
         self.offered = client_offer;
-        let reply = ehlo::greeting(&self.rules.config.hostname, &client_offer);
+        let reply = self.offer_introductions(ehlo::greeting(&self.rules.config.hostname, &client_offer));
         self.say(reply)
     }
 

@@ -21,6 +21,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 pub mod weigh;
+mod xclient;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,8 +37,8 @@ pub use bdat::SWALLOWED_BYTES_MAX;
 use group::{Awaited, Group};
 use phase::{Pending, Phase};
 pub use step::{
-    Ask, BadLine, BodyOutcome, BodyPlan, Charge, Chunk, Ended, Errand, Identity, Input, Purpose, Question, SenderClass,
-    Step, Unreached,
+    Ask, BadLine, BodyOutcome, BodyPlan, Charge, Chunk, Ended, Errand, Identity, Input, Names, Purpose, Question,
+    SenderClass, Step, Unreached,
 };
 
 /// The parts of a configuration that one session is judged by; shared, and kept to the session's end over a reload.
@@ -76,6 +77,8 @@ pub struct Session {
     errors: u32,
     idle_commands: u32,
     auth_failures: u32,
+    /// What XFORWARD said has been used: the next command forgets it.
+    forwarded_used: bool,
     /// Messages are taken whole before the upstream hears DATA: a filter may edit at the `message` stage.
     hold: bool,
 }
@@ -96,6 +99,7 @@ impl Session {
             errors: 0,
             idle_commands: 0,
             auth_failures: 0,
+            forwarded_used: false,
             hold: false,
         }
     }
@@ -182,6 +186,8 @@ impl Session {
             (Pending::Begin, Input::Begin(tls)) => self.begin(tls),
             (Pending::BeginTls, Input::Verdict(verdict, _)) => self.weigh_begin_tls(verdict),
             (Pending::Connect, Input::Verdict(verdict, _)) => self.weigh_connect(verdict),
+            (Pending::Introduced(facts), Input::Introduced(room)) => self.settle_introduced(*facts, room),
+            (Pending::IntroducedLogin, Input::Verdict(verdict, _)) => self.weigh_introduced_login(verdict),
             (Pending::Command, Input::Line(line)) => self.command(line),
             (Pending::Group, Input::Line(line)) => {
                 self.group.ahead = true;
@@ -261,6 +267,7 @@ impl Session {
         if self.is_forbidden(line) {
             return self.part(replies::FOREIGN_PROTOCOL, AbortReason::Refused);
         }
+        self.age_forwarded();
         match Command::parse(line) {
             Err(error @ CommandError::Bdat) => self.unreadable(error.reply()),
             Err(error) => self.not_understood(error.reply()),
@@ -293,6 +300,8 @@ impl Session {
             Command::Bdat { octets, last } => self.check_bdat(Chunk { octets, last }),
             Command::Rset => self.check_rset(),
             Command::Quit => self.quit(),
+            Command::Xclient { arguments } => self.check_xclient(&arguments),
+            Command::Xforward { arguments } => self.check_xforward(&arguments),
             Command::Noop => self.idle(replies::OK),
             Command::Vrfy { .. } => self.vrfy(),
             Command::Expn { .. } => self.refuse(replies::EXPN),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::mail::{AuthFacts, Envelope, Hello, Recipient, Sender};
+use crate::mail::{AuthFacts, Envelope, Hello, Recipient, Sender, SessionFacts};
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
 use crate::smtp::sasl::{Exchange, Mechanism, Secret};
@@ -51,6 +51,9 @@ pub(super) enum Pending {
     Begin,
     BeginTls,
     Connect,
+    /// XCLIENT named this client.
+    Introduced(Box<SessionFacts>),
+    IntroducedLogin,
     #[default]
     Command,
     Helo(Hello),

@@ -9,6 +9,7 @@ use super::{Session, Step};
 
 impl Session {
     pub(super) fn check_rset(&mut self) -> Step {
+        self.forwarded_used = true;
         match &self.phase {
             Phase::Addressed(transaction) if transaction.lost.is_none() && transaction.to.said => {
                 let reset = self.forward(Awaited::Reset(AfterReset::Ok), b"RSET\r\n".to_vec());

@@ -1,8 +1,10 @@
 //! What the state machine is told and what it asks for: the whole interface between the pure half of the house
 //! and the driver loop in `server/connection.rs`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::config::Limits;
 use crate::mail::{AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, Sender, Stage, TlsFacts, Verdict};
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
@@ -30,6 +32,8 @@ pub enum Input<'a> {
     Next,
     /// The answer to `Step::Recall`.
     Recalled(Option<Reply>),
+    /// The answer to `Step::Introduce`: the new client's bounds, or why there is no room for it.
+    Introduced(Result<Arc<Limits>, Reply>),
     /// The answer to `Step::Verify`.
     Identity(Identity),
     /// The answer to `Step::StartTls`; without facts the handshake failed and the connection is gone.
@@ -44,6 +48,13 @@ pub enum Input<'a> {
     Shutdown,
     /// The whole session took too long.
     Overdue,
+}
+
+/// Whether the client's names were told by who introduced it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    Told,
+    ToLookUp,
 }
 
 /// A line that cannot be a command.
@@ -105,6 +116,8 @@ pub enum Step {
     Verify { identity: Arc<str>, password: Secret },
     /// Write a 334 and read a line of up to `AUTH_LINE_BYTES_MAX`.
     Challenge(Reply),
+    /// The session is to be another client's, at this address: make room for it, and let filters begin anew.
+    Introduce(IpAddr, Names),
     /// Write 220 and do the handshake; buffered plaintext ends the session (CVE-2011-0411).
     StartTls(Reply),
     /// Take the message.

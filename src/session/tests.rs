@@ -89,7 +89,7 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
             Step::Recall(_) => session.handle(Input::Recalled(None)),
             Step::Said(_) | Step::LoneDot | Step::Forsake => session.handle(Input::Next),
             Step::Verify { .. } => session.handle(Input::Identity(Identity::Bad)),
-            Step::StartTls(_) => break,
+            Step::StartTls(_) | Step::Introduce(..) => break,
             Step::Swallow(_, then) => *then,
             Step::ReceiveChunk(chunk, _) if !chunk.last => session.handle(Input::ChunkReceived),
             Step::Receive(_) | Step::ReceiveChunk(..) => {

@@ -59,6 +59,13 @@ pub enum Command {
         argument: String,
     },
     Help,
+    /// Postfix's; what follows is read where it is known who may say it.
+    Xclient {
+        arguments: String,
+    },
+    Xforward {
+        arguments: String,
+    },
     StartTls,
     Auth {
         /// Upper case; RFC 4422 3.1 in form, not necessarily one we know.
@@ -173,6 +180,8 @@ fn dispatch(verb: &[u8], text: &str) -> Result<Command, CommandError> {
         b"EXPN" => some(text, "EXPN list").map(|argument| Command::Expn { argument }),
         b"ETRN" => some(text, "ETRN domain").map(|argument| Command::Etrn { argument }),
         b"AUTH" => auth(text),
+        b"XCLIENT" => Ok(Command::Xclient { arguments: text.to_owned() }),
+        b"XFORWARD" => Ok(Command::Xforward { arguments: text.to_owned() }),
         _ => {
             let kept = verb.get(..VERB_OCTETS_KEPT_MAX).unwrap_or(verb);
             let kept = String::from_utf8_lossy(kept).into_owned();

@@ -15,6 +15,7 @@ pub mod replies;
 pub mod reply;
 pub mod sasl;
 pub mod strict;
+pub mod xclient;
 pub mod xtext;
 
 pub use address::{Domain, ForwardPath, Mailbox, ReversePath};

@@ -147,7 +147,7 @@ impl Connection {
     /// # Errors
     /// Any; the connection is of no use then.
     pub async fn identify(&mut self, who: &SessionFacts) -> Result<(), UpstreamError> {
-        let identity = Identity::of(who);
+        let identity = Identity::of(who, self.manner);
         if self.told.as_deref() == Some(&identity) {
             self.introduced = true;
             return Ok(());

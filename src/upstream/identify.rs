@@ -8,7 +8,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::mail::{Hello, PeerName, SessionFacts};
+use super::connection::Manner;
+use crate::mail::{Forwarded, Hello, PeerName, SessionFacts};
 use crate::smtp::xtext;
 
 /// With CRLF (RFC 5321 4.5.3.1.4; XCLIENT_README, note 1).
@@ -60,10 +61,13 @@ pub(super) struct Identity {
     login: Option<Arc<str>>,
     /// Of the session; only for XFORWARD's IDENT.
     id: Arc<str>,
+    /// Whom XFORWARD named to us: passed on by XFORWARD only, because it decides nothing.
+    forwarded: Option<Forwarded>,
 }
 
 impl Identity {
-    pub(super) fn of(who: &SessionFacts) -> Self {
+    pub(super) fn of(who: &SessionFacts, manner: Manner) -> Self {
+        let introduced = who.introduced.as_ref().filter(|_| manner == Manner::Xforward);
         Identity {
             peer: who.peer,
             local: who.local,
@@ -72,6 +76,7 @@ impl Identity {
             hello: who.hello.clone(),
             login: who.auth.as_ref().map(|auth| auth.identity.clone()),
             id: who.id.clone(),
+            forwarded: introduced.and_then(|said| said.forwarded.clone()),
         }
     }
 
@@ -111,7 +116,7 @@ impl Identity {
         if !offered.iter().any(|attribute| attribute == "ADDR") {
             return Err("its XFORWARD has no ADDR");
         }
-        let value = |attribute: &str| match attribute {
+        let own = |attribute: &str| match attribute {
             "NAME" => match &self.name {
                 PeerName::TemporarilyUnavailable => UNAVAILABLE.to_owned(),
                 known => name(known),
@@ -122,6 +127,10 @@ impl Identity {
             "HELO" => self.plain_helo(),
             "IDENT" => cut(xtext::encode(self.id.as_bytes())),
             _ => "REMOTE".to_owned(),
+        };
+        let value = |attribute: &str| match &self.forwarded {
+            None => own(attribute),
+            Some(forwarded) => said(forwarded, attribute).unwrap_or_else(|| UNAVAILABLE.to_owned()),
         };
         let wanted = FORWARD_ORDER.into_iter().filter(|attribute| offered.iter().any(|offer| offer == attribute));
         let words = wanted.map(|attribute| (attribute, format!(" {attribute}={}", value(attribute)))).collect();
@@ -162,14 +171,29 @@ impl Identity {
 
     /// XFORWARD allows nothing that is special in a header (XFORWARD_README, note 1).
     fn plain_helo(&self) -> String {
-        let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(&octet);
         match &self.hello {
-            Some(hello) if !hello.name.is_empty() => {
-                let name = hello.name.bytes().map(|octet| if plain(octet) { char::from(octet) } else { '?' });
-                name.take(ATTRIBUTE_VALUE_OCTETS_MAX).collect()
-            }
+            Some(hello) if !hello.name.is_empty() => plain(&hello.name),
             _ => UNAVAILABLE.to_owned(),
         }
+    }
+}
+
+fn plain(text: &str) -> String {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(&octet);
+    let text = text.bytes().map(|octet| if plain(octet) { char::from(octet) } else { '?' });
+    text.take(ATTRIBUTE_VALUE_OCTETS_MAX).collect()
+}
+
+/// What XFORWARD said to us, as we say it on; None: unavailable.
+fn said(forwarded: &Forwarded, attribute: &str) -> Option<String> {
+    match attribute {
+        "NAME" => forwarded.name.as_deref().map(plain),
+        "ADDR" => forwarded.address.map(address),
+        "PORT" => forwarded.port.map(|port| port.to_string()),
+        "PROTO" => forwarded.protocol.as_deref().map(plain),
+        "HELO" => forwarded.helo.as_deref().map(plain),
+        "IDENT" => forwarded.ident.as_deref().map(|ident| cut(xtext::encode(ident.as_bytes()))),
+        _ => forwarded.source.as_deref().map(plain),
     }
 }
 
@@ -183,6 +207,8 @@ fn name(name: &PeerName) -> String {
 
 fn address(address: IpAddr) -> String {
     match address.to_canonical() {
+        // Nobody's: who spoke for the client did not know it.
+        unknown if unknown.is_unspecified() => UNAVAILABLE.to_owned(),
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("IPV6:{address}"),
     }
@@ -238,6 +264,10 @@ mod tests {
     use super::*;
     use crate::mail::AuthFacts;
 
+    fn of(who: &SessionFacts) -> Identity {
+        Identity::of(who, Manner::Xforward)
+    }
+
     fn all() -> Vec<String> {
         "NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT".split(' ').map(str::to_owned).collect()
     }
@@ -249,7 +279,7 @@ mod tests {
     #[test]
     fn every_attribute_that_is_listed_is_said() {
         let mut who = client();
-        let said = Identity::of(&who).xclient(&all()).unwrap();
+        let said = of(&who).xclient(&all()).unwrap();
         assert_eq!(
             said,
             ["XCLIENT NAME=client.test ADDR=192.0.2.7 PORT=4321 PROTO=ESMTP HELO=client.test LOGIN=[UNAVAILABLE] \
@@ -261,14 +291,14 @@ mod tests {
         who.peer_name = PeerName::TemporarilyUnavailable;
         who.reverse_name = PeerName::Unavailable;
         who.hello = Some(Hello { name: "[2001:db8::7]".into(), extended: false });
-        let said = Identity::of(&who).xclient(&all()).unwrap();
+        let said = of(&who).xclient(&all()).unwrap();
         assert_eq!(
             said,
             ["XCLIENT NAME=[TEMPUNAVAIL] ADDR=IPV6:2001:db8::7 PORT=9 PROTO=SMTP HELO=[2001:db8::7] \
               LOGIN=a+2Bb+20c+3D+C3+BC@x DESTADDR=198.51.100.1 DESTPORT=587 REVERSE_NAME=[UNAVAILABLE]\r\n"]
         );
         who.hello = None;
-        let said = Identity::of(&who).xclient(&["HELO".into(), "ADDR".into(), "UNHEARD_OF".into()]).unwrap();
+        let said = of(&who).xclient(&["HELO".into(), "ADDR".into(), "UNHEARD_OF".into()]).unwrap();
         assert_eq!(said, ["XCLIENT ADDR=IPV6:2001:db8::7 HELO=[UNAVAILABLE]\r\n"]);
     }
 
@@ -281,7 +311,7 @@ mod tests {
         who.hello = Some(Hello { name: "ü".repeat(127).into(), extended: true });
         for login_len in [1, 100, 190, 200, 255] {
             login(&mut who, &"l".repeat(login_len));
-            let said = Identity::of(&who).xclient(&all()).unwrap();
+            let said = of(&who).xclient(&all()).unwrap();
             assert!(said.len() > 1);
             assert!(said.iter().all(|line| line.len() <= COMMAND_LINE_OCTETS_MAX && line.ends_with("\r\n")));
             let (last, before) = said.split_last().unwrap();
@@ -302,11 +332,11 @@ mod tests {
     fn a_login_is_never_shortened() {
         let mut who = client();
         login(&mut who, &"l".repeat(256));
-        assert!(Identity::of(&who).xclient(&all()).is_err());
+        assert!(of(&who).xclient(&all()).is_err());
         login(&mut who, &"ü".repeat(50));
-        assert!(Identity::of(&who).xclient(&all()).is_err());
-        assert!(Identity::of(&client()).xclient(&["NAME".into(), "HELO".into()]).is_err(), "no ADDR, no identity");
-        assert!(Identity::of(&client()).xforward(&["NAME".into()]).is_err());
+        assert!(of(&who).xclient(&all()).is_err());
+        assert!(of(&client()).xclient(&["NAME".into(), "HELO".into()]).is_err(), "no ADDR, no identity");
+        assert!(of(&client()).xforward(&["NAME".into()]).is_err());
     }
 
     #[test]
@@ -316,7 +346,7 @@ mod tests {
         who.peer_name = PeerName::TemporarilyUnavailable;
         let offered: Vec<String> = "NAME ADDR PROTO HELO SOURCE PORT IDENT".split(' ').map(str::to_owned).collect();
         assert_eq!(
-            Identity::of(&who).xforward(&offered).unwrap(),
+            of(&who).xforward(&offered).unwrap(),
             [
                 "XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.7 PORT=4321 PROTO=ESMTP HELO=a?b?????c? IDENT=abc SOURCE=REMOTE\r\n"
             ]
@@ -326,10 +356,10 @@ mod tests {
     #[test]
     fn the_hello_is_the_clients_and_one_line() {
         let mut who = client();
-        assert_eq!(Identity::of(&who).hello_line("mx.test"), "EHLO client.test\r\n");
+        assert_eq!(of(&who).hello_line("mx.test"), "EHLO client.test\r\n");
         who.hello = Some(Hello { name: "x\r\nMAIL FROM:<>\u{fc}".into(), extended: false });
-        assert_eq!(Identity::of(&who).hello_line("mx.test"), "HELO x??MAIL?FROM:<>?\r\n");
+        assert_eq!(of(&who).hello_line("mx.test"), "HELO x??MAIL?FROM:<>?\r\n");
         who.hello = None;
-        assert_eq!(Identity::of(&who).hello_line("mx.test"), "EHLO mx.test\r\n");
+        assert_eq!(of(&who).hello_line("mx.test"), "EHLO mx.test\r\n");
     }
 }

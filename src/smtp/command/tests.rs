@@ -142,7 +142,7 @@ fn unknown_is_not_the_same_as_not_implemented() {
     for verb in ["TURN", "SEND FROM:<a@b>", "SOML FROM:<a@b>", "SAML FROM:<a@b>", "atrn"] {
         assert!(matches!(parse(verb), Command::NotImplemented { .. }), "{verb}");
     }
-    assert_eq!(parse("xclient NAME=x"), Command::Unknown { verb: "XCLIENT".into() });
+    assert_eq!(parse("xshriek NAME=x"), Command::Unknown { verb: "XSHRIEK".into() });
     assert_eq!(parse("DATAX"), Command::Unknown { verb: "DATAX".into() });
     assert_eq!(parse(&"X".repeat(2_000)), Command::Unknown { verb: "X".repeat(32) });
 }
