@@ -25,6 +25,8 @@ impl Default for Limits {
             header_fields: Some(2_000),
             received_fields: Some(50),
             own_received_fields: Some(10),
+            mime_depth: Some(100),
+            mime_parts: Some(10_000),
             forbidden_commands: ["CONNECT", "GET", "POST"].map(str::to_owned).to_vec(),
             data_bytes_per_second_min: Some(100),
             messages: Some(1_000),

@@ -82,6 +82,8 @@ pub(super) const LIMITS: Shape = Shape {
         "header-fields",
         "received-fields",
         "own-received-fields",
+        "mime-depth",
+        "mime-parts",
         "messages",
         "errors",
         "auth-failures",

@@ -174,6 +174,9 @@ pub struct Limits {
     pub received_fields: Option<u32>,
     /// The same for Received fields that this gateway wrote.
     pub own_received_fields: Option<u32>,
+    /// Multiparts and messages inside each other.
+    pub mime_depth: Option<u32>,
+    pub mime_parts: Option<u32>,
     /// First words, in capitals, that end the session with 421.
     pub forbidden_commands: Vec<String>,
     /// Content, in the long run, must come this fast.

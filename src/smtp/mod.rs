@@ -11,6 +11,7 @@ pub mod extensions;
 pub mod headers;
 pub mod line;
 pub mod params;
+pub mod parts;
 pub mod replies;
 pub mod reply;
 pub mod sasl;

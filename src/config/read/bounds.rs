@@ -14,6 +14,8 @@ const MESSAGE_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 40);
 const HEADER_BLOCK_BYTES: RangeInclusive<u64> = (16 << 10)..=(64 << 20);
 /// RFC 5321 4.5.3.1.8.
 const RECIPIENTS_USUAL_MIN: u32 = 100;
+/// Less than 10 would refuse ordinary mail that was forwarded a few times; open multiparts take memory.
+const MIME_DEPTH: RangeInclusive<u32> = 10..=1_000;
 const COUNT: RangeInclusive<u32> = 1..=1_000_000_000;
 
 const BARE_CHOICES: &[(&str, BareLineEnds)] =
@@ -30,6 +32,8 @@ pub(in crate::config) fn limits(section: &Section<'_>, base: &Limits) -> Limits 
         header_fields: count("header-fields", base.header_fields),
         received_fields: count("received-fields", base.received_fields),
         own_received_fields: count("own-received-fields", base.own_received_fields),
+        mime_depth: section.get_or("mime-depth", base.mime_depth, |v| v.or_off(|v| v.number(MIME_DEPTH))),
+        mime_parts: count("mime-parts", base.mime_parts),
         messages: count("messages", base.messages),
         errors: count("errors", base.errors),
         auth_failures: count("auth-failures", base.auth_failures),

@@ -66,6 +66,7 @@ impl Transfer<'_> {
         if let Some((_, bad)) = bad {
             return Err(Fate::refused(bad.reply()));
         }
+        self.begin_structure(&block, body)?;
         if self.with.chain.wants(Stage::Headers) {
             let outcome = self.with.chain.consult(Call::Headers(&mut block), &self.with.context).await;
             self.with.record.heard(&outcome);

@@ -12,6 +12,7 @@ mod intake;
 mod outbound;
 mod patience;
 mod room;
+mod structure;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::mail::{AbortReason, Stage};
 use crate::session::weigh::{Weighed, weigh};
 use crate::session::{BodyOutcome, BodyPlan, Chunk, Question, Session};
 use crate::smtp::body::{BareEnds, ContentScanner, DataScanner, Normalizer, unstuff_into};
+use crate::smtp::parts::PartScan;
 use crate::smtp::{Reply, replies};
 use crate::state::answers::Answers;
 use crate::state::memory::{Lease, Memory};
@@ -66,6 +68,8 @@ pub(super) struct Message {
     outbound: Outbound,
     /// Only where the policy for bare line ends is `normalize`.
     normalizer: Option<Normalizer>,
+    /// Only while there may be parts to count.
+    structure: Option<Box<PartScan>>,
     /// Room for a piece as content.
     content: Vec<u8>,
     /// What of the process's memory it has.
@@ -158,6 +162,7 @@ impl Message {
             course: Course::Head(Head::default()),
             outbound: Outbound::dots(),
             normalizer,
+            structure: None,
             content: Vec::new(),
             lease: with.memory.message(),
         }
@@ -253,8 +258,12 @@ impl<'a> Transfer<'a> {
         if self.with.session.limits().message_bytes.is_some_and(|max| octets > max) {
             self.turn(Fate::refused(replies::MESSAGE_TOO_BIG)).await;
         }
-        if let Err(fate) = self.account(piece.wire) {
+        if let Err(fate) = self.account(piece.wire).and_then(|()| self.go_on_with_structure(piece)) {
             self.turn(fate).await;
+        }
+        // Nor does anything before the bad octet: it may be the dot of what somebody else takes for the end.
+        if let Then::Bad(kind) = piece.then {
+            return self.turn(Fate::refused(kind.reply())).await;
         }
         match &self.message.course {
             Course::Drain(_) => {}
@@ -269,9 +278,6 @@ impl<'a> Transfer<'a> {
                     self.turn(fate).await;
                 }
             }
-        }
-        if let Then::Bad(kind) = piece.then {
-            self.turn(Fate::refused(kind.reply())).await;
         }
     }
 
