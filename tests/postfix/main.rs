@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod clients;
+mod compare;
 mod exim;
 mod gateway;
 mod log;

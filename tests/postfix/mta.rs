@@ -105,6 +105,8 @@ alias_database =
 # The gateway's address is not in it.
 mynetworks = 192.0.2.1/32
 message_size_limit = 30000000
+# Clients that make mistakes on purpose need not wait.
+smtpd_error_sleep_time = 0
 virtual_mailbox_limit = 0
 virtual_mailbox_domains = inside.test
 virtual_mailbox_base = {folder}/mail
