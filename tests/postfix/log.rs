@@ -49,6 +49,26 @@ impl Log {
         }
     }
 
+    /// Waits until so many lines have all of `parts`.
+    pub(crate) fn wait_for_count(&self, parts: &[&str], count: usize) {
+        let (lock, news) = &*self.shared;
+        let mut until = Instant::now() + WAIT;
+        let (mut lines, mut seen) = (lock.lock().unwrap(), 0);
+        loop {
+            let found = lines.lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).count();
+            if found >= count {
+                return;
+            }
+            // As long as there are more, there is patience.
+            if found > seen {
+                (seen, until) = (found, Instant::now() + WAIT);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!lines.ended && !left.is_zero(), "{found} of {count} lines with {parts:?}");
+            lines = news.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
     /// Everything so far.
     pub(crate) fn text(&self) -> String {
         self.shared.0.lock().unwrap().lines.join("\n")

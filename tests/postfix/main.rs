@@ -14,6 +14,7 @@ mod log;
 mod model;
 mod mta;
 mod probe;
+mod slow;
 mod smuggling;
 #[path = "../smuggling/variants.rs"]
 mod variants;

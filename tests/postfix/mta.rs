@@ -42,6 +42,11 @@ pub(crate) struct Postfix {
 impl Postfix {
     /// Starts one that has a Maildir for each of `mailboxes` and discards what is allowed to go elsewhere.
     pub(crate) fn start(mailboxes: &[&str]) -> Postfix {
+        Postfix::start_with_processes(mailboxes, 0)
+    }
+
+    /// The same with at most so many processes that talk to the gateway; 0 is as many as Postfix likes.
+    pub(crate) fn start_with_processes(mailboxes: &[&str], processes: u32) -> Postfix {
         let folder = tempfile::Builder::new().prefix("wasmilter-postfix").tempdir().unwrap();
         let path = folder.path();
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -56,6 +61,8 @@ impl Postfix {
         std::fs::write(path.join("conf/mailboxes"), maps.concat()).unwrap();
         std::fs::write(path.join("conf/main.cf"), main_cf(path)).unwrap();
         let listener = SHIPPED_MASTER_CF.replace("127.0.0.1:10025", &address.to_string());
+        let most = if processes == 0 { "-".to_owned() } else { processes.to_string() };
+        let listener = listener.replace("-       smtpd\n", &format!("{most}       smtpd\n"));
         assert_ne!(listener, SHIPPED_MASTER_CF, "the shipped master.cf names another port");
         std::fs::write(path.join("conf/master.cf"), listener + MASTER_CF).unwrap();
         run(Command::new("postfix").arg("-c").arg(path.join("conf")).arg("check"));
@@ -72,6 +79,24 @@ impl Postfix {
         let mut messages = self.messages_of(mailbox);
         assert_eq!(messages.len(), 1, "messages for {mailbox}");
         messages.remove(0)
+    }
+
+    /// How many processes of this name its master runs at this moment.
+    pub(crate) fn processes(&self, name: &str) -> usize {
+        let of_master = |status: &str| {
+            let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+            value("Name:") == Some(name) && value("PPid:") == Some(&self.master.id().to_string())
+        };
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        processes
+            .filter(|entry| std::fs::read_to_string(entry.path().join("status")).is_ok_and(|s| of_master(&s)))
+            .count()
+    }
+
+    /// Waits until Postfix has said so often that it delivered something to this mailbox, and looks.
+    pub(crate) fn wait_for_messages(&self, mailbox: &str, count: usize) {
+        self.log.wait_for_count(&[&format!("to=<{mailbox}>"), "status=sent (delivered to maildir)"], count);
+        assert_eq!(self.messages_of(mailbox).len(), count, "messages for {mailbox}");
     }
 
     /// All messages in a mailbox at this moment.
