@@ -3,11 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 /// Measured: below 128 KiB nothing is won for large messages, above 512 KiB it is lost again.
-pub(super) const BODY_BUFFER_BYTES: usize = 256 * 1_024;
+pub(super) const BODY_BUFFER_BYTES: usize = 512 * 1_024;
 /// A body is passed on when this much is waiting, or nothing more is there.
-pub(super) const FORWARD_BYTES_MIN: usize = 128 * 1_024;
+pub(super) const FORWARD_BYTES_MIN: usize = 256 * 1_024;
 /// Kept for the next body; more in use at once are freed when they come back.
-const FREE_BUFFERS_MAX: usize = 64;
+const FREE_BUFFERS_MAX: usize = 32;
 
 #[derive(Debug, Default)]
 pub(super) struct BodyBuffers {

@@ -21,11 +21,12 @@ impl Session {
                 Phase::Greeted(_) => replies::NEED_MAIL,
                 _ => replies::NEED_HELO,
             };
-            return self.swallow(chunk, refusal);
+            return self.swallow(chunk, vec![refusal]);
         };
         if let Some(lost) = &transaction.lost {
             let lost = lost.clone();
-            return self.swallow(chunk, lost);
+            let answers = self.answers_to(chunk, lost);
+            return self.swallow(chunk, answers);
         }
         if transaction.envelope.recipients.is_empty() {
             let none_tried = transaction.attempts == 0;
@@ -63,7 +64,8 @@ impl Session {
             Ok(reply) => self.refuse_chunk(chunk, reply),
             Err(failure) => {
                 self.lose_transaction(failure.clone());
-                self.swallow(chunk, failure)
+                let answers = self.answers_to(chunk, failure);
+                self.swallow(chunk, answers)
             }
         }
     }
@@ -82,11 +84,19 @@ impl Session {
     /// was lost the rest hears the same 4xx.
     pub(super) fn settle_chunks(&mut self, chunk: Chunk, outcome: BodyOutcome) -> Step {
         match outcome {
-            BodyOutcome { reply, close: false, aborted: Some(AbortReason::UpstreamFailed), .. } if !chunk.last => {
-                self.lose_transaction(reply)
+            outcome if chunk.last => self.settle_content(outcome),
+            BodyOutcome { reply, close: true, .. } => self.ended(AbortReason::Refused, Step::Close(vec![reply])),
+            BodyOutcome { reply, aborted: Some(AbortReason::UpstreamFailed), .. } => self.lose_transaction(reply),
+            BodyOutcome { reply, aborted, .. } => {
+                let then = self.relay_reply(reply);
+                self.ended(aborted.unwrap_or(AbortReason::Refused), then)
             }
-            outcome => self.settle_content(outcome),
         }
+    }
+
+    /// The last chunk is answered as the message is (RFC 2033 4.3), the others once.
+    fn answers_to(&self, chunk: Chunk, reply: Reply) -> Vec<Reply> {
+        if chunk.last { self.for_each_recipient(reply, Vec::new()) } else { vec![reply] }
     }
 
     /// Refuses a chunk of the transaction at hand, and with it the transaction: had the first chunk been refused and
@@ -95,20 +105,23 @@ impl Session {
         if chunk.octets > SWALLOWED_BYTES_MAX {
             return self.unreadable(reply);
         }
+        let answers = self.answers_to(chunk, reply);
         let then = if self.is_upstream() {
-            self.forward(Awaited::ChunkRefused(chunk, Box::new(reply)), b"RSET\r\n".to_vec())
+            self.forward(Awaited::ChunkRefused(chunk, answers), b"RSET\r\n".to_vec())
         } else {
-            self.swallow(chunk, reply)
+            self.swallow(chunk, answers)
         };
         self.ended(AbortReason::Refused, then)
     }
 
     /// Reads the chunk to its end and answers it.
-    pub(super) fn swallow(&mut self, chunk: Chunk, reply: Reply) -> Step {
+    pub(super) fn swallow(&mut self, chunk: Chunk, mut answers: Vec<Reply>) -> Step {
+        let reply = answers.pop().unwrap_or(replies::INTERNAL_ERROR);
         if chunk.octets > SWALLOWED_BYTES_MAX {
             return self.unreadable(reply);
         }
-        match self.relay_reply(reply) {
+        let then = if answers.is_empty() { self.relay_reply(reply) } else { self.say_last(answers, reply) };
+        match then {
             close @ Step::Close(_) => close,
             then => Step::Swallow(chunk.octets, Box::new(then)),
         }

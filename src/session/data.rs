@@ -104,7 +104,7 @@ impl Session {
 
     /// SMTP answers once; LMTP answers for every recipient that was accepted, in their order (RFC 2033 4.2): with what
     /// the upstream said about each, or with what it said about the message.
-    fn for_each_recipient(&self, reply: Reply, each: Vec<Reply>) -> Vec<Reply> {
+    pub(super) fn for_each_recipient(&self, reply: Reply, each: Vec<Reply>) -> Vec<Reply> {
         let Phase::Addressed(transaction) = &self.phase else { return vec![reply] };
         let recipients = transaction.envelope.recipients.len();
         match self.rules.listener().protocol {
@@ -114,7 +114,7 @@ impl Session {
         }
     }
 
-    fn say_last(&mut self, before: Vec<Reply>, reply: Reply) -> Step {
+    pub(super) fn say_last(&mut self, before: Vec<Reply>, reply: Reply) -> Step {
         if before.is_empty() {
             return self.say(reply);
         }

@@ -66,7 +66,7 @@ impl Session {
             return Step::Close(vec![replies::BYE]);
         }
         match Command::parse(line) {
-            Ok(Command::Bdat { octets, last }) => self.swallow(Chunk { octets, last }, replies::REFUSED_SESSION),
+            Ok(Command::Bdat { octets, last }) => self.swallow(Chunk { octets, last }, vec![replies::REFUSED_SESSION]),
             _ => self.refuse(replies::REFUSED_SESSION),
         }
     }

@@ -29,8 +29,8 @@ pub(super) enum Awaited {
     Data,
     /// The upstream's answer to the DATA that goes before the first chunk.
     Bdat(Chunk),
-    /// RSET for a transaction whose chunk is refused: it is read and answered with this.
-    ChunkRefused(Chunk, Box<Reply>),
+    /// RSET for a transaction whose chunk is refused: it is read and answered with these.
+    ChunkRefused(Chunk, Vec<Reply>),
     /// RSET: whatever the upstream says, this comes next.
     Reset(AfterReset),
     /// Our own words, if there is a transaction by then.
@@ -140,7 +140,7 @@ impl Session {
             Awaited::Rcpt(rcpt) => self.settle_rcpt(rcpt, answer),
             Awaited::Data => self.settle_data(answer),
             Awaited::Bdat(chunk) => self.settle_bdat(chunk, answer),
-            Awaited::ChunkRefused(chunk, reply) => self.swallow(chunk, *reply),
+            Awaited::ChunkRefused(chunk, answers) => self.swallow(chunk, answers),
             Awaited::Reset(AfterReset::Ok) => self.settle_rset(),
             Awaited::Reset(AfterReset::Hello) => self.helo_after_reset(),
             Awaited::Said(_) | Awaited::Refused(_) | Awaited::Unparsed(_) | Awaited::Part(..) => {

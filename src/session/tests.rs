@@ -60,10 +60,15 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
         (Vec::new(), world.verdicts.iter().cycle(), world.answers.iter().cycle());
     let mut commands = commands.iter().peekable();
     let mut step = session.handle(Input::Begin(None));
+    let mut chunks = Chunks::default();
     for _ in 0..1_000 {
+        chunks.watch(&step);
         step = match step {
             Step::Reply(_) | Step::Listen | Step::Challenge(_) => match commands.next() {
-                Some(line) => session.handle(Input::Line(line.as_bytes())),
+                Some(line) => {
+                    chunks.said(line);
+                    session.handle(Input::Line(line.as_bytes()))
+                }
                 None => break,
             },
             Step::Close(_) => break,
@@ -91,14 +96,61 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
             Step::Verify { .. } => session.handle(Input::Identity(Identity::Bad)),
             Step::StartTls(_) | Step::Introduce(..) => break,
             Step::Swallow(_, then) => *then,
-            Step::ReceiveChunk(chunk, _) if !chunk.last => session.handle(Input::ChunkReceived),
-            Step::Receive(_) | Step::ReceiveChunk(..) => {
-                let outcome = BodyOutcome { reply: replies::OK, each: Vec::new(), close: false, aborted: None };
-                session.handle(Input::Received(outcome))
-            }
+            Step::ReceiveChunk(chunk, _) => match (*answers.next().unwrap(), chunk.last) {
+                (code @ 400.., _) => {
+                    chunks.open = false;
+                    let reason = if code < 500 { AbortReason::UpstreamFailed } else { AbortReason::Refused };
+                    let outcome = BodyOutcome {
+                        reply: Reply::new(code, None, "as the world wills"),
+                        each: Vec::new(),
+                        close: false,
+                        aborted: Some(reason),
+                    };
+                    session.handle(Input::Received(outcome))
+                }
+                (_, false) => session.handle(Input::ChunkReceived),
+                (_, true) => session.handle(Input::Received(taken())),
+            },
+            Step::Receive(_) => session.handle(Input::Received(taken())),
         };
     }
     upstream
+}
+
+fn taken() -> BodyOutcome {
+    BodyOutcome { reply: replies::OK, each: Vec::new(), close: false, aborted: None }
+}
+
+/// What the octets behind each BDAT come to: all of them are content or thrown away, before anything is read as a
+/// command again, and no message is made of anything but all its chunks.
+#[derive(Debug, Default)]
+struct Chunks {
+    due: Option<u64>,
+    /// A message has begun and goes on with the next chunk.
+    open: bool,
+}
+
+impl Chunks {
+    fn said(&mut self, line: &str) {
+        let mut words = line.split(' ');
+        self.due = (words.next() == Some("BDAT")).then(|| words.next().unwrap().parse().unwrap());
+    }
+
+    fn watch(&mut self, step: &Step) {
+        match step {
+            Step::ReceiveChunk(chunk, plan) => {
+                assert_eq!(self.due.take(), Some(chunk.octets));
+                assert_eq!(plan.is_some(), !self.open, "a plan for the first chunk, and for no other");
+                self.open = !chunk.last;
+            }
+            Step::Swallow(octets, _) => assert_eq!(self.due.take(), Some(*octets)),
+            Step::Tell(..) => self.open = false,
+            Step::Reply(_) | Step::Listen | Step::Challenge(_) => {
+                assert_eq!(self.due, None, "what follows is no command");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A filter that may say anything, and tries to send mail elsewhere.

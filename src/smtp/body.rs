@@ -6,6 +6,8 @@
 //! holds for what comes in and, because bare CR and LF are refused or made CRLF *between* unstuffing and
 //! stuffing, for what goes out: no content can make an upstream see a second message.
 
+use std::sync::LazyLock;
+
 use memchr::{memchr2, memmem};
 
 use super::replies;
@@ -294,8 +296,10 @@ pub fn unstuff_into(wire: &[u8], at_line_start: bool, out: &mut Vec<u8>) -> usiz
 
 /// Where lines begin with a dot; `first_line` is where one begins that no CRLF among these octets precedes.
 fn leading_dots(octets: &[u8], first_line: Option<usize>) -> impl Iterator<Item = usize> {
+    /// Made once: a short stretch is searched sooner than a search is prepared.
+    static LINE_END_DOT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n."));
     let first = first_line.filter(|&at| octets.get(at) == Some(&b'.'));
-    first.into_iter().chain(memmem::find_iter(octets, b"\r\n.").map(|line_end| line_end + 2))
+    first.into_iter().chain(LINE_END_DOT.find_iter(octets).map(|line_end| line_end + 2))
 }
 
 /// Content to wire, chunk by chunk. Content has only whole line ends, be it because they were scanned or

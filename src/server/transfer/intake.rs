@@ -101,8 +101,12 @@ impl Intake {
         Intake { framing, patience, octets: 0, skipped: 0, skipping: false }
     }
 
-    /// The next chunk is announced.
-    pub(super) fn expect(&mut self, chunk: Chunk) {
+    /// The next chunk is announced. What the client took since the last one is taken from its patience: chunks may
+    /// trickle as octets may.
+    pub(super) fn expect(&mut self, chunk: Chunk, since: Option<Instant>) {
+        if let Some(since) = since {
+            self.patience.came(0, since);
+        }
         if let Framing::Chunks(counted) = &mut self.framing {
             counted.left = chunk.octets;
             counted.last = chunk.last;

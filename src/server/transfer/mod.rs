@@ -16,6 +16,8 @@ mod structure;
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::chain::{BodyMode, Call, Context, Held, SessionChain};
 use crate::config::BareLineEnds;
 use crate::config::Config;
@@ -74,6 +76,8 @@ pub(super) struct Message {
     content: Vec<u8>,
     /// What of the process's memory it has.
     lease: Lease,
+    /// When the last chunk was in.
+    paused: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -165,6 +169,7 @@ impl Message {
             structure: None,
             content: Vec::new(),
             lease: with.memory.message(),
+            paused: None,
         }
     }
 
@@ -204,10 +209,13 @@ impl<'a> Transfer<'a> {
 
     /// Takes one chunk: None when it is in and the message goes on with the next.
     pub(super) async fn chunk(mut self, chunk: Chunk) -> Option<BodyOutcome> {
-        self.message.intake.expect(chunk);
+        self.message.intake.expect(chunk, self.message.paused);
         let outcome = self.pump().await;
+        self.message.paused = Some(Instant::now());
         self.message.content = Vec::new();
         self.message.outbound.rest();
+        // Less than before always fits.
+        let _ = self.account(0);
         outcome
     }
 
@@ -234,7 +242,7 @@ impl<'a> Transfer<'a> {
                 Then::More | Then::Bad(_) => self.lend(),
             }
         };
-        if self.lent {
+        if std::mem::take(&mut self.lent) {
             self.with.buffers.give(self.with.io.unlend());
         }
         if outcome.is_some() {
