@@ -75,8 +75,10 @@ impl Session {
         Step::ReceiveChunk(chunk, plan)
     }
 
+    /// A chunk of nothing moves nothing.
     pub(super) fn chunk_received(&mut self, chunk: Chunk) -> Step {
-        self.say(replies::octets_received(chunk.octets))
+        let reply = replies::octets_received(chunk.octets);
+        if chunk.octets == 0 { self.idle(reply) } else { self.say(reply) }
     }
 
     /// The message is over, or lost. Behind a chunk that was refused its transaction is over as well: what of it is

@@ -57,7 +57,7 @@ impl Connection {
     /// The first chunk comes with a plan, the others go on with its message.
     pub(super) async fn receive_chunk(&mut self, chunk: Chunk, plan: Option<BodyPlan>) -> Step {
         let begun = self.message.take();
-        let received = self.received();
+        let received = plan.and_then(|_| self.received());
         let gateway = Arc::clone(&self.gateway);
         let _held = gateway.shutdown.receiving();
         let parts = self.parts();
