@@ -1,3 +1,4 @@
+//! Messages in parts, whole and cut into pieces.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use proptest::prelude::*;
 
