@@ -284,7 +284,12 @@ impl Leg {
                 continue;
             }
             while !self.group.due.is_empty() {
-                agreed &= self.answer().await?.class() == 2;
+                let answer = self.answer().await;
+                if answer.is_err() {
+                    // Nobody will ask for the others.
+                    self.group = Lines::default();
+                }
+                agreed &= answer?.class() == 2;
             }
             if !agreed {
                 return Ok(false);

@@ -158,7 +158,8 @@ impl Session {
     pub(super) fn rcpt_reached(&mut self, rcpt: Box<Rcpt>, reached: Result<Arc<Offer>, Unreached>) -> Step {
         let upstream = match reached {
             Ok(upstream) => upstream,
-            Err(unreached) => return self.say(unreached.reply),
+            // Once is enough: the recipients behind it would wait for it as long, one after the other.
+            Err(unreached) => return self.lose_transaction(unreached.reply),
         };
         let Phase::Addressed(transaction) = &mut self.phase else {
             return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
@@ -176,12 +177,14 @@ impl Session {
 
     /// The upstream's answer to a MAIL that the client thinks has been accepted: a refusal is the recipients'.
     pub(super) fn settle_held_mail(&mut self, answer: Result<Reply, Reply>) -> Step {
-        let refusal = match answer {
+        let (refusal, lost) = match answer {
             Ok(reply) if reply.class() == 2 => return self.advance(),
-            Ok(reply) | Err(reply) => reply,
+            Ok(reply) => (reply, None),
+            Err(reply) => (reply.clone(), Some(reply)),
         };
         if let Phase::Addressed(transaction) = &mut self.phase {
             transaction.to.said = false;
+            transaction.lost = transaction.lost.take().or(lost);
         }
         self.group.void_from_held(refusal);
         self.advance()
