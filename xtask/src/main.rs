@@ -7,6 +7,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod shell;
 mod test;
 mod tools;
@@ -20,6 +21,8 @@ usage: cargo xtask COMMAND
   test [--list] [--only STEP]...   everything a change has to pass, in order; stops at the first failure
   bench [--rounds N] [--write-readme] [--program FILE]
                                    cost of a message and of an idle connection, beside the direct way
+  faults                           plays every fault and writes docs/faults.md anew
+  fuzz [--seconds N] [TARGET]...   each fuzz target for so long (60), from its seeds and the dialogs; wants nightly Rust
   advisories                       the dependencies against the RustSec database (needs the network)
 ";
 
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
         Some((&"demo", rest)) => demo::main(rest),
         Some((&"bench", rest)) => bench::main(rest),
         Some((&"hold-connections", rest)) => bench::hold_connections(rest),
+        Some((&"faults", [])) => test::write_faults(),
+        Some((&"fuzz", rest)) => fuzz::run_targets(rest),
         Some((&"advisories", [])) => test::advisories(),
         Some((&"help" | &"--help" | &"-h", _)) => {
             print!("{USAGE}");

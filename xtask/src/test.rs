@@ -73,6 +73,13 @@ pub(crate) fn advisories() -> Outcome {
     cargo_deny(&["advisories"])
 }
 
+/// What the matrix of faults shows, as a page of the documentation.
+pub(crate) fn write_faults() -> Outcome {
+    let mut command = cargo(&["test", "--locked", "--package", "faults", "no_fault_breaks_the_first_law"]);
+    command.env("FAULTS", "write");
+    run(command)
+}
+
 /// The workspaces of this repository.
 const MANIFESTS: [&str; 4] = ["Cargo.toml", "filters/Cargo.toml", "fuzz/Cargo.toml", "tests/guests/Cargo.toml"];
 
@@ -144,7 +151,8 @@ fn test() -> Outcome {
 
 fn fuzz() -> Outcome {
     tools::cpp_compiler()?;
-    run(cargo(&["clippy", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--", "-D", "warnings"]))
+    let lint = ["clippy", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--all-features"];
+    run(cargo(&[&lint[..], &["--", "-D", "warnings"]].concat()))
 }
 
 fn postfix() -> Outcome {
