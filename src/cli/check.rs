@@ -10,11 +10,12 @@ use std::time::SystemTime;
 use crate::accounts::PasswordFile;
 use crate::chain::Chain;
 use crate::config::{
-    Config, Identify, Listener, ListenerAuth, ListenerTls, Server, Servers, TableSource, UPSTREAM_DEFAULT, Upstream,
-    UpstreamTls, show_size,
+    Config, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server, Servers, TableSource, Trust,
+    UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
 };
-use crate::net::tls::{Connector, Expect, Identity};
+use crate::net::tls::Identity;
 use crate::state::tables::Table;
+use crate::upstream;
 
 /// EX_CONFIG of sysexits.
 const EXIT_CONFIG: u8 = 78;
@@ -74,11 +75,7 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>) {
         }
     }
     for upstream in &config.upstreams {
-        if let UpstreamTls::Verify { name, ca_file } = &upstream.tls {
-            let name = name.as_deref().unwrap_or(&config.hostname);
-            let expect = Expect::Verified { name, ca_file: ca_file.as_deref() };
-            faults.extend(Connector::new(&expect).err().map(|error| error.to_string()));
-        }
+        faults.extend(upstream::check(upstream).err().map(|error| error.to_string()));
     }
     if let Some(auth) = &config.auth {
         match PasswordFile::load(&auth.password_file) {
@@ -109,8 +106,16 @@ fn missing_files(config: &Config) -> Vec<String> {
         wanted.push(("password-file of [auth]".to_owned(), &auth.password_file));
     }
     for upstream in &config.upstreams {
-        if let UpstreamTls::Verify { ca_file: Some(ca_file), .. } = &upstream.tls {
-            wanted.push((format!("tls-ca of the upstream \"{}\"", upstream.name), ca_file));
+        let of = |what: &str| format!("{what} of the upstream \"{}\"", upstream.name);
+        if let UpstreamTls::Verify { trust: Trust::Named { ca_file: Some(ca_file), .. }, .. } = &upstream.tls {
+            wanted.push((of("tls-ca"), ca_file));
+        }
+        if let Some(files) = &upstream.certificate {
+            wanted.push((of("tls-certificate"), &files.certificate));
+            wanted.push((of("tls-key"), &files.key));
+        }
+        if let Some(PasswordSource::File(path)) = upstream.login.as_ref().map(|login| &login.password) {
+            wanted.push((of("password-file"), path));
         }
     }
     for filter in &config.filters {
@@ -204,13 +209,15 @@ fn upstream_line(upstream: &Upstream) -> String {
         Identify::Xclient => "told who the client is by XCLIENT",
         Identify::Xforward => "told by XFORWARD, for its log only",
         Identify::Auto => "told by XCLIENT or XFORWARD, where it offers them",
+        Identify::None if upstream.proxy_protocol.is_some() => "told by the PROXY protocol",
         Identify::None => "not told who the client is",
     };
     let tls = match &upstream.tls {
         UpstreamTls::Off => "no TLS".to_owned(),
         UpstreamTls::Opportunistic => "TLS where offered, any certificate".to_owned(),
-        UpstreamTls::Verify { name: Some(name), .. } => format!("TLS, verified as {name}"),
-        UpstreamTls::Verify { name: None, .. } => "TLS, verified".to_owned(),
+        UpstreamTls::Verify { trust: Trust::Named { name: Some(name), .. }, .. } => format!("TLS, verified as {name}"),
+        UpstreamTls::Verify { trust: Trust::Named { name: None, .. }, .. } => "TLS, verified".to_owned(),
+        UpstreamTls::Verify { trust: Trust::Pinned(_), .. } => "TLS with a key that is known".to_owned(),
     };
     let name = match upstream.name.as_str() {
         UPSTREAM_DEFAULT => String::new(),

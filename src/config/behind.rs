@@ -13,9 +13,15 @@ pub const UPSTREAM_DEFAULT: &str = "default";
 pub struct Upstream {
     pub name: String,
     pub servers: Servers,
+    pub protocol: UpstreamProtocol,
     pub connect: Connect,
     pub identify: Identify,
+    /// The client's address in front of the banner; such a connection is for this client only.
+    pub proxy_protocol: Option<ProxyVersion>,
     pub tls: UpstreamTls,
+    /// Shown where the server asks for one.
+    pub certificate: Option<ClientCertificate>,
+    pub login: Option<UpstreamLogin>,
     /// How long an EHLO answer of the upstream may be reused; zero asks at each client's EHLO.
     pub extensions_ttl: Duration,
     /// How long its answers about recipients are kept where it is deferred; `None`: not at all.
@@ -33,9 +39,13 @@ impl Upstream {
         Upstream {
             name: UPSTREAM_DEFAULT.to_owned(),
             servers: Servers::Listed(vec![server]),
+            protocol: UpstreamProtocol::Smtp,
             connect: Connect::Eager,
             identify: Identify::Xclient,
+            proxy_protocol: None,
             tls: UpstreamTls::Off,
+            certificate: None,
+            login: None,
             extensions_ttl: Duration::ZERO,
             keep_answers: None,
             pool: Pool::default(),
@@ -101,17 +111,98 @@ pub enum Identify {
     None,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    Smtp,
+    /// RFC 2033: an answer for each recipient after the message.
+    Lmtp,
+}
+
+/// Of HAProxy's PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    V1,
+    V2,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamTls {
     Off,
     /// STARTTLS where offered, any certificate.
     Opportunistic,
-    /// STARTTLS with a certificate that verifies.
+    /// TLS always, with a certificate that is believed.
     Verify {
+        begin: TlsBegin,
+        trust: Trust,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsBegin {
+    StartTls,
+    /// From the first octet.
+    Implicit,
+}
+
+/// Which certificate is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// One that verifies.
+    Named {
         /// For this name; `None`: for the host that was connected to.
         name: Option<String>,
         ca_file: Option<PathBuf>,
     },
+    /// One with one of these keys, whatever else it says.
+    Pinned(Vec<KeyPin>),
+}
+
+/// SHA-256 of a public key (SubjectPublicKeyInfo, DER).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyPin(pub [u8; 32]);
+
+/// PEM files, leaf first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// How the gateway logs in at the upstream: PLAIN or LOGIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamLogin {
+    pub user: String,
+    pub password: PasswordSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordSource {
+    Written(Password),
+    /// The first line of a file.
+    File(PathBuf),
+}
+
+/// It cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    #[must_use]
+    pub fn new(text: String) -> Password {
+        Password(text)
+    }
+
+    /// For the upstream, and for nobody else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password")
+    }
 }
 
 /// Which upstream takes a message. Every list that is not empty must have something that matches.

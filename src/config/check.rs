@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::behind::{Identify, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamTls};
+use super::behind::{Identify, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamProtocol, UpstreamTls};
 use super::edge::ProxyTls;
 use super::problem::{Problem, Span};
 use super::reader::Reader;
@@ -236,6 +236,8 @@ fn identify(upstream: &Upstream, path: &str, reader: &Reader<'_>) {
         Identify::Xclient => None,
         Identify::Xforward => Some("the upstream logs the client's address, but judges by the gateway's"),
         Identify::Auto => Some("an upstream that does not offer XCLIENT judges every client by the gateway's address"),
+        // It relays for nobody.
+        Identify::None if upstream.protocol == UpstreamProtocol::Lmtp || upstream.proxy_protocol.is_some() => None,
         Identify::None => Some("the upstream takes the gateway for the client of all mail"),
     };
     if let Some(warning) = warning {

@@ -95,7 +95,6 @@ fn the_examples_of_the_reference_are_right() {
         let replaced: &[&str] = match key {
             "file" => &["entries = { \"198"],
             "address" => &["address = \"127.0.0.1:10025\""],
-            "tls-name" | "tls-ca" => &["#tls = \"none\""],
             _ => &[],
         };
         let text: String = REFERENCE
@@ -103,17 +102,27 @@ fn the_examples_of_the_reference_are_right() {
             .enumerate()
             .map(|(at, line)| match line {
                 _ if at == number => format!("{example}\n"),
-                "#tls = \"none\"" if key.starts_with("tls-") => {
-                    "tls = \"verify\"\ntls-name = \"mail.internal\"\n".to_owned()
-                }
+                "#tls = \"none\"" => beside_example(key).to_owned(),
                 _ if replaced.iter().any(|start| line.starts_with(start)) => "\n".to_owned(),
                 _ => format!("{line}\n"),
             })
             .collect();
-        let text = if key == "tls-name" { text.replacen("tls-name = \"mail.internal\"\n", "", 1) } else { text };
         if let Err(errors) = read(&text) {
             panic!("{errors}");
         }
+    }
+}
+
+/// What an example of `[upstream]` needs beside it.
+fn beside_example(key: &str) -> &'static str {
+    match key {
+        "tls-name" | "tls-pin" => "tls = \"verify\"\n",
+        "tls-ca" => "tls = \"verify\"\ntls-name = \"mail.internal\"\n",
+        "tls-certificate" => "tls = \"opportunistic\"\ntls-key = \"k\"\n",
+        "tls-key" => "tls = \"opportunistic\"\ntls-certificate = \"c\"\n",
+        "user" => "password = \"p\"\n",
+        "password" | "password-file" => "user = \"u\"\n",
+        _ => "#tls = \"none\"\n",
     }
 }
 

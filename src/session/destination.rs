@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Connect;
+use crate::config::{Connect, UpstreamProtocol};
 use crate::mail::{AbortReason, Sender};
 use crate::policy::relay;
 use crate::policy::routes::{self, RouteKey};
@@ -101,6 +101,10 @@ impl Session {
     /// How many recipients a transaction may have: an upstream that answers for each of them after the message (LMTP,
     /// RFC 2033) gets one at a time from a client that wants one answer.
     pub(super) fn recipients_max(&self) -> Option<usize> {
+        let upstream = self.config().upstreams.get(self.upstream());
+        if upstream.is_some_and(|upstream| upstream.protocol == UpstreamProtocol::Lmtp) {
+            return Some(1);
+        }
         self.limits.recipients.map(|max| max as usize)
     }
 

@@ -228,6 +228,9 @@ pub const EDIT_REFUSED_UPSTREAM: Reply =
 /// A deferred message was said to the upstream, and it took back what it had answered about sender or recipients.
 pub const UPSTREAM_ANSWERS_OTHERWISE: Reply =
     say(451, (4, 3, 0), "The mail server behind this gateway answers otherwise than before, try again later");
+/// An LMTP server took the message for some of its recipients.
+pub const DELIVERED_IN_PART: Reply =
+    say(451, (4, 3, 0), "The mail server behind this gateway did not take this for all recipients, try again later");
 /// The final dot was sent and no answer came: the message may or may not be there (RFC 1047).
 pub const OUTCOME_UNKNOWN: Reply =
     say(451, (4, 4, 2), "No answer from the mail server behind this gateway after the message, try again later");

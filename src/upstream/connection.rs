@@ -16,7 +16,7 @@ use super::pool::Place;
 use super::shared::Shared;
 use super::wait::Wait;
 use super::wire::Wire;
-use crate::config::{Identify, Server};
+use crate::config::{Identify, Server, UpstreamProtocol};
 use crate::mail::SessionFacts;
 use crate::net::stream::Stream;
 use crate::smtp::{Offer, Reply};
@@ -66,6 +66,8 @@ pub struct Connection {
     pub(super) reused: bool,
     /// The client before left a transaction open, which ends before anything else is said.
     pub(super) leftover: Leftover,
+    /// Answers to the message that have come while others are due; as many as recipients at most.
+    finals: Vec<Reply>,
 }
 
 impl Connection {
@@ -103,6 +105,7 @@ impl Connection {
             wear: Wear::default(),
             reused: false,
             leftover: Leftover::None,
+            finals: Vec::new(),
         })
     }
 
@@ -124,6 +127,12 @@ impl Connection {
     #[must_use]
     pub fn pipelines(&self) -> bool {
         self.offer.pipelining
+    }
+
+    /// It answers for each recipient after the message.
+    #[must_use]
+    pub fn is_lmtp(&self) -> bool {
+        self.shared.settings.protocol == UpstreamProtocol::Lmtp
     }
 
     /// The upstream leg is encrypted.
@@ -156,17 +165,17 @@ impl Connection {
             return Err(self.out_of_turn(Wait::Identify));
         }
         // Boxed: rare, and larger than anything else here.
-        let told = Box::pin(self.introduce(identity)).await;
+        let told = Box::pin(self.introduce(who, identity)).await;
         self.checked(told)
     }
 
-    async fn introduce(&mut self, identity: Identity) -> Result<(), UpstreamError> {
+    async fn introduce(&mut self, who: &SessionFacts, identity: Identity) -> Result<(), UpstreamError> {
         if self.manner == Manner::Xclient && self.told.is_some() && self.offer.xclient.is_empty() {
             // First the old one, which may be counted against us, then the new.
             self.leave().await;
             let place = self.place.take();
             let shared = self.shared.clone();
-            *self = Box::pin(Shared::find(&shared, None, Telling::Postpone)).await?;
+            *self = Box::pin(Shared::find(&shared, Some(who), Telling::Postpone)).await?;
             self.place = place;
         }
         match self.manner {
@@ -190,9 +199,9 @@ impl Connection {
         for line in lines {
             self.exchange(line.as_bytes(), Wait::Identify).await?;
         }
-        let hello = identity.hello_line(&self.shared.hostname);
+        let hello = identity.hello_line(self.shared.settings.protocol, &self.shared.hostname);
         let reply = self.exchange(hello.as_bytes(), Wait::ClientHello).await?;
-        self.offer = if identity.is_extended() {
+        self.offer = if identity.is_extended() || self.is_lmtp() {
             self.shared.remember(Offer::parse(&reply))
         } else {
             Arc::new(Offer::default())
@@ -240,7 +249,7 @@ impl Connection {
         }
         if during == Wait::Mail {
             self.wear.transactions = self.wear.transactions.saturating_add(1);
-            self.wear.open = true;
+            (self.wear.open, self.wear.recipients) = (true, 0);
         }
         let sent = self.put(lines, due, during).await;
         self.checked(sent)
@@ -303,18 +312,37 @@ impl Connection {
 
     /// The answer to the message, once its final dot is out. Safe to drop and to call again.
     ///
+    /// An LMTP server answers for each recipient that it accepted: where they differ, the one answer is that it has
+    /// to be tried again, since a yes would lose mail.
+    ///
     /// # Errors
     /// As [`command`](Self::command).
     pub async fn final_reply(&mut self) -> Result<Reply, UpstreamError> {
+        let mut replies = self.final_replies().await?.into_iter();
+        let Some(first) = replies.next() else { return Err(self.out_of_turn(Wait::Final)) };
+        let agree = replies.all(|reply| reply.class() == first.class());
+        Ok(if agree { first } else { crate::smtp::replies::DELIVERED_IN_PART })
+    }
+
+    /// All answers to the message: of an LMTP server as many as it accepted recipients, in their order (RFC 2033 4.2);
+    /// of others one. Safe to drop and to call again.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    pub async fn final_replies(&mut self) -> Result<Vec<Reply>, UpstreamError> {
         if self.due != Due::Content {
             return Err(self.out_of_turn(Wait::Final));
         }
+        let wanted = if self.is_lmtp() { usize::from(self.wear.recipients.max(1)) } else { 1 };
         let limit = Wait::Final.limit(&self.shared.timeouts);
-        let got = self.wire.reply(Wait::Final, limit).await.and_then(|parsed| judge(Wait::Final, parsed));
-        let reply = self.checked(got)?;
+        while self.finals.len() < wanted {
+            let got = self.wire.reply(Wait::Final, limit).await.and_then(|parsed| judge(Wait::Final, parsed));
+            let reply = self.checked(got)?;
+            self.wear.note(Wait::Final, &reply);
+            self.finals.push(reply);
+        }
         self.due = Due::Nothing;
-        self.wear.note(Wait::Final, &reply);
-        Ok(reply)
+        Ok(std::mem::take(&mut self.finals))
     }
 
     /// A goodbye that is not waited for: the upstream knows that we left in order, which is all it is for. In the

@@ -31,6 +31,8 @@ pub(super) struct Wear {
     /// Since the last message that was taken. Postfix counts them, too, and becomes slow.
     refusals: u16,
     pub(super) resets: u16,
+    /// Accepted since MAIL.
+    pub(super) recipients: u16,
 }
 
 /// Postfix slows a client down after 10 (smtpd_soft_error_limit), counted as we count.
@@ -47,6 +49,7 @@ impl Wear {
                 self.open = false;
                 self.resets = self.resets.saturating_add(1);
             }
+            (Wait::Rcpt, 2) => self.recipients = self.recipients.saturating_add(1),
             (_, 4..) => {
                 // After a refused MAIL, or at its end, no transaction is open.
                 self.open &= !matches!(wait, Wait::Mail | Wait::Final);
@@ -68,7 +71,7 @@ impl Connection {
     }
 
     fn may_serve_another(&mut self) -> bool {
-        let Wear { transactions, open, refusals, resets } = self.wear;
+        let Wear { transactions, open, refusals, resets, .. } = self.wear;
         let fresh = transactions < self.shared.settings.pool.transactions_per_connection
             && refusals < REFUSALS_MAX
             && resets < RESETS_MAX;
@@ -81,6 +84,10 @@ impl Connection {
     /// can be told anew.
     #[must_use]
     pub fn is_shareable(&self) -> bool {
+        if self.shared.settings.proxy_protocol.is_some() {
+            // The address in front of the banner cannot be taken back.
+            return false;
+        }
         match (self.manner, &self.told) {
             (Manner::Silent | Manner::Xforward, _) | (Manner::Xclient, None) => true,
             (Manner::Xclient, Some(told)) => self.said.are_in(&self.offer.xclient) && !told.has_login(),
@@ -101,9 +108,9 @@ impl Connection {
         self.is_alive()
     }
 
-    /// EHLO once more, in our own name.
+    /// EHLO or LHLO once more, in our own name.
     pub(super) async fn greet_again(&mut self) -> Result<(), UpstreamError> {
-        let hello = format!("EHLO {}\r\n", self.shared.hostname);
+        let hello = self.shared.hello_line();
         let answer = self.exchange(hello.as_bytes(), Wait::Hello).await;
         let reply = self.checked(answer)?;
         self.offer = self.shared.remember(Offer::parse(&reply));

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::connection::Manner;
+use crate::config::UpstreamProtocol;
 use crate::mail::{Forwarded, Hello, PeerName, SessionFacts};
 use crate::smtp::xtext;
 
@@ -139,13 +140,16 @@ impl Identity {
 
     /// The hello after XCLIENT, with CRLF: the client's own verb and name, because this is what an upstream judges
     /// and writes into Received. A client that has not said any is spoken for in our name.
-    pub(super) fn hello_line(&self, hostname: &str) -> String {
+    /// LMTP has one verb only, LHLO.
+    pub(super) fn hello_line(&self, protocol: UpstreamProtocol, hostname: &str) -> String {
+        let verb = match protocol {
+            UpstreamProtocol::Lmtp => "LHLO",
+            UpstreamProtocol::Smtp if self.is_extended() => "EHLO",
+            UpstreamProtocol::Smtp => "HELO",
+        };
         match &self.hello {
-            Some(Hello { name, extended }) => {
-                let verb = if *extended { "EHLO" } else { "HELO" };
-                format!("{verb} {}\r\n", spoken(name))
-            }
-            None => format!("EHLO {hostname}\r\n"),
+            Some(hello) => format!("{verb} {}\r\n", spoken(&hello.name)),
+            None => format!("{verb} {hostname}\r\n"),
         }
     }
 
@@ -356,10 +360,10 @@ mod tests {
     #[test]
     fn the_hello_is_the_clients_and_one_line() {
         let mut who = client();
-        assert_eq!(of(&who).hello_line("mx.test"), "EHLO client.test\r\n");
+        assert_eq!(of(&who).hello_line(UpstreamProtocol::Smtp, "mx.test"), "EHLO client.test\r\n");
         who.hello = Some(Hello { name: "x\r\nMAIL FROM:<>\u{fc}".into(), extended: false });
-        assert_eq!(of(&who).hello_line("mx.test"), "HELO x??MAIL?FROM:<>?\r\n");
+        assert_eq!(of(&who).hello_line(UpstreamProtocol::Smtp, "mx.test"), "HELO x??MAIL?FROM:<>?\r\n");
         who.hello = None;
-        assert_eq!(of(&who).hello_line("mx.test"), "EHLO mx.test\r\n");
+        assert_eq!(of(&who).hello_line(UpstreamProtocol::Smtp, "mx.test"), "EHLO mx.test\r\n");
     }
 }

@@ -27,9 +27,9 @@ pub fn judge(during: Wait, parsed: ParsedReply) -> Result<Reply, UpstreamError> 
         return Err(UpstreamError::Refused { during, reply });
     }
     match (during, reply.code) {
-        (Wait::Greeting | Wait::StartTls, 220) | (Wait::Data, 354) => return Ok(reply),
+        (Wait::Greeting | Wait::StartTls, 220) | (Wait::Data, 354) | (Wait::Login, 235 | 334) => return Ok(reply),
         // Their 2xx mean something else.
-        (Wait::Greeting | Wait::StartTls | Wait::Data, 200..=299) => {}
+        (Wait::Greeting | Wait::StartTls | Wait::Login | Wait::Data, 200..=299) => {}
         (Wait::Hello | Wait::ClientHello, 250) => return Ok(reply),
         (Wait::Hello | Wait::ClientHello, 200..=299) => {}
         (_, 200..=299) => return Ok(accepted(during, reply)),

@@ -12,6 +12,7 @@ mod handover;
 mod identify;
 mod judge;
 mod pool;
+mod proxy;
 mod servers;
 mod shared;
 #[cfg(test)]
@@ -22,18 +23,21 @@ mod wait;
 mod wire;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use connection::Connection;
 pub use error::UpstreamError;
 pub use judge::judge;
 pub use wait::Wait;
 
-use crate::config::{Config, Servers, Timeouts, UPSTREAM_DEFAULT, Upstream as Settings, UpstreamTls};
+use crate::config::{
+    ClientCertificate, Config, Password, PasswordSource, Servers, Timeouts, TlsFiles, TlsVersion, Trust,
+    UPSTREAM_DEFAULT, Upstream as Settings, UpstreamLogin, UpstreamTls,
+};
 use crate::mail::SessionFacts;
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
-use crate::net::tls::{Connector, Expect, TlsError};
+use crate::net::tls::{Connector, Expect, Identity, TlsError};
 use crate::report;
 use crate::smtp::Offer;
 use pool::Pool;
@@ -45,8 +49,66 @@ use shared::{Chance, Shared};
 pub enum SetupError {
     #[error("upstream \"{upstream}\": {error}")]
     Tls { upstream: String, error: TlsError },
+    #[error("upstream \"{upstream}\": the password file {}: {error}", path.display())]
+    Password { upstream: String, path: std::path::PathBuf, error: std::io::Error },
     #[error("there is no upstream \"{UPSTREAM_DEFAULT}\"")]
     NoDefault,
+}
+
+/// Whether an upstream can be made as it is configured: what its certificates and passwords need is there.
+///
+/// # Errors
+/// Why it cannot.
+pub fn check(settings: &Settings) -> Result<(), SetupError> {
+    connector(settings, "localhost")?;
+    settings.login.as_ref().map(|login| credentials(settings, login)).transpose().map(drop)
+}
+
+fn connector(settings: &Settings, hostname: &str) -> Result<Option<Connector>, SetupError> {
+    let tls = |error| SetupError::Tls { upstream: settings.name.clone(), error };
+    let load = |files: &ClientCertificate| {
+        let (certificate, key) = (files.certificate.clone(), files.key.clone());
+        Identity::load(&TlsFiles { certificate, key, min_version: TlsVersion::Tls12 }, SystemTime::now())
+    };
+    let ours = settings.certificate.as_ref().map(load).transpose().map_err(tls)?;
+    let keys: Vec<[u8; 32]>;
+    let expect = match &settings.tls {
+        UpstreamTls::Off => return Ok(None),
+        UpstreamTls::Opportunistic => Expect::Any { host: hostname },
+        UpstreamTls::Verify { trust: Trust::Named { name, ca_file }, .. } => {
+            Expect::Verified { name: name.as_deref().unwrap_or(hostname), ca_file: ca_file.as_deref() }
+        }
+        UpstreamTls::Verify { trust: Trust::Pinned(pins), .. } => {
+            keys = pins.iter().map(|pin| pin.0).collect();
+            Expect::Pinned { host: hostname, keys: &keys }
+        }
+    };
+    Connector::showing(&expect, ours.as_ref()).map(Some).map_err(tls)
+}
+
+/// A password file longer than this is none.
+const PASSWORD_FILE_BYTES_MAX: u64 = 4_096;
+
+fn credentials(settings: &Settings, login: &UpstreamLogin) -> Result<(String, Password), SetupError> {
+    let password =
+        match &login.password {
+            PasswordSource::Written(password) => password.clone(),
+            PasswordSource::File(path) => first_line(path)
+                .map(Password::new)
+                .map_err(|error| SetupError::Password { upstream: settings.name.clone(), path: path.clone(), error })?,
+        };
+    Ok((login.user.clone(), password))
+}
+
+fn first_line(path: &std::path::Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(PASSWORD_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() || line.contains('\0') {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "its first line is no password"));
+    }
+    Ok(line.to_owned())
 }
 
 /// All upstreams of one generation, by their names.
@@ -133,15 +195,8 @@ impl Upstream {
         resolver: Resolver,
         dialer: Arc<dyn Dial>,
     ) -> Result<Self, SetupError> {
-        let tls = |error| SetupError::Tls { upstream: settings.name.clone(), error };
-        let connector = match &settings.tls {
-            UpstreamTls::Off => None,
-            UpstreamTls::Opportunistic => Some(Connector::new(&Expect::Any { host: hostname }).map_err(tls)?),
-            UpstreamTls::Verify { name, ca_file } => {
-                let name = name.as_deref().unwrap_or(hostname);
-                Some(Connector::new(&Expect::Verified { name, ca_file: ca_file.as_deref() }).map_err(tls)?)
-            }
-        };
+        let connector = connector(settings, hostname)?;
+        let login = settings.login.as_ref().map(|login| credentials(settings, login)).transpose()?;
         let shared = Shared {
             settings: settings.clone(),
             hostname: hostname.to_owned(),
@@ -149,6 +204,7 @@ impl Upstream {
             resolver,
             dialer,
             connector,
+            login,
             offers: Mutex::default(),
             pool: Pool::new(&settings.pool),
             health: Health::default(),

@@ -14,7 +14,7 @@ use super::error::UpstreamError;
 use super::pool::{Fit, Pool, Watch};
 use super::servers::{self, Change, Health};
 use super::wait::Wait;
-use crate::config::{Server, Servers, Timeouts, Upstream as Settings, UpstreamTls};
+use crate::config::{Password, Server, Servers, Timeouts, Upstream as Settings, UpstreamProtocol, UpstreamTls};
 use crate::mail::SessionFacts;
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) resolver: Resolver,
     pub(super) dialer: Arc<dyn Dial>,
     pub(super) connector: Option<Connector>,
+    /// User and password of the gateway.
+    pub(super) login: Option<(String, Password)>,
     pub(super) offers: Mutex<Offers>,
     pub(super) pool: Pool,
     pub(super) health: Health,
@@ -113,7 +115,7 @@ impl Shared {
             }
             let share = until.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
-            let attempt = Self::open_at(shared, server);
+            let attempt = Self::open_at(shared, server, who);
             let opened = if left == 0 {
                 attempt.await
             } else {
@@ -213,7 +215,7 @@ impl Shared {
         for server in &servers {
             let Ok(_place) = shared.pool.place_now() else { return };
             let limit = Wait::Connect.limit(&shared.timeouts);
-            let opened = timeout(limit, Self::open_at(shared, server)).await;
+            let opened = timeout(limit, Self::open_at(shared, server, None)).await;
             let opened = opened.unwrap_or(Err(UpstreamError::Timeout(Wait::Connect)));
             shared.learn(server, opened.as_ref().err());
             if let Ok(connection) = opened {
@@ -243,6 +245,10 @@ impl Shared {
     pub(super) fn remember(&self, mut offer: Offer) -> Arc<Offer> {
         // RFC 8689 4.2.1: a certificate that nobody verified keeps no promise.
         offer.require_tls &= matches!(self.settings.tls, UpstreamTls::Verify { .. });
+        if self.settings.protocol == UpstreamProtocol::Lmtp {
+            // One final answer for each recipient is counted behind a dot only.
+            (offer.chunking, offer.binary_mime) = (false, false);
+        }
         let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
         let known = offers.seen.iter().find(|seen| ***seen == offer).cloned();
         let offer = known.unwrap_or_else(|| {

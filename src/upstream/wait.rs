@@ -18,6 +18,8 @@ pub enum Wait {
     StartTls,
     /// The TLS handshake.
     Handshake,
+    /// AUTH, in our own name.
+    Login,
     /// XCLIENT or XFORWARD.
     Identify,
     /// EHLO or HELO in the client's name, after XCLIENT.
@@ -45,6 +47,7 @@ impl Wait {
             Wait::Hello
             | Wait::StartTls
             | Wait::Handshake
+            | Wait::Login
             | Wait::Identify
             | Wait::ClientHello
             | Wait::Mail
@@ -65,6 +68,7 @@ impl Wait {
             Wait::Hello
             | Wait::StartTls
             | Wait::Handshake
+            | Wait::Login
             | Wait::Identify
             | Wait::ClientHello
             | Wait::Mail
@@ -86,6 +90,7 @@ impl fmt::Display for Wait {
             Wait::Hello => "hello",
             Wait::StartTls => "STARTTLS",
             Wait::Handshake => "TLS handshake",
+            Wait::Login => "AUTH",
             Wait::Identify => "XCLIENT or XFORWARD",
             Wait::ClientHello => "hello in the client's name",
             Wait::Mail => "MAIL",

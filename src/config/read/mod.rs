@@ -9,6 +9,7 @@ pub(super) mod relay;
 pub(super) mod route;
 pub(super) mod service;
 pub(super) mod table;
+mod trust;
 pub(super) mod upstream;
 
 use std::ops::RangeInclusive;

@@ -1,17 +1,20 @@
 //! `[upstream]` and `[[upstream]]`: the mail servers behind the gateway.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::config::behind::{Connect, Identify, Pool, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamTls};
+use crate::config::behind::{
+    Connect, Identify, Pool, ProxyVersion, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamProtocol,
+};
 use crate::config::parse::too_many;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::value::Value;
 use crate::config::{check, names, schema};
+
+use super::trust;
 
 const IDENTIFY_CHOICES: &[(&str, Identify)] = &[
     ("xclient", Identify::Xclient),
@@ -23,15 +26,11 @@ const IDENTIFY_CHOICES: &[(&str, Identify)] = &[
 const CONNECT_CHOICES: &[(&str, Connect)] =
     &[("eager", Connect::Eager), ("lazy", Connect::Lazy), ("deferred", Connect::Deferred)];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Off,
-    Opportunistic,
-    Verify,
-}
+const PROTOCOL_CHOICES: &[(&str, UpstreamProtocol)] =
+    &[("smtp", UpstreamProtocol::Smtp), ("lmtp", UpstreamProtocol::Lmtp)];
 
-const TLS_CHOICES: &[(&str, Mode)] =
-    &[("none", Mode::Off), ("opportunistic", Mode::Opportunistic), ("verify", Mode::Verify)];
+const PROXY_CHOICES: &[(&str, Option<ProxyVersion>)] =
+    &[("off", None), ("v1", Some(ProxyVersion::V1)), ("v2", Some(ProxyVersion::V2))];
 
 /// An EHLO answer older than this says little about today's upstream.
 const EXTENSIONS_TTL_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -86,26 +85,54 @@ fn read(section: &Section<'_>) -> Option<Upstream> {
         section.get_or("name", UPSTREAM_DEFAULT.to_owned(), |v| v.parsed("a name", names::NAME_HELP, names::name));
     let servers = section.required("address", "address = \"127.0.0.1:10025\"", servers).flatten();
     let connect = section.get_or("connect", Connect::Eager, |v| v.one_of(CONNECT_CHOICES));
-    let identify = section.get_or("identify", Identify::Xclient, |v| v.one_of(IDENTIFY_CHOICES));
+    let protocol = section.get_or("protocol", UpstreamProtocol::Smtp, |v| v.one_of(PROTOCOL_CHOICES));
+    let proxy_protocol = section.get_or("proxy-protocol", None, |v| v.one_of(PROXY_CHOICES));
+    let identify = identify(section, protocol, proxy_protocol);
     // Who may not hear of a client at its EHLO cannot be asked there.
     let ttl = if connect == Connect::Eager { Duration::ZERO } else { EXTENSIONS_TTL };
     let extensions_ttl = section.get_or("extensions-ttl", ttl, |v| v.duration(Duration::ZERO..=EXTENSIONS_TTL_MAX));
     let keep_answers =
         section.get_or("keep-answers", None, |v| v.or_off(|v| v.duration(Duration::from_secs(1)..=KEEP_ANSWERS_MAX)));
-    let tls = tls(section, servers.as_ref());
+    let tls = trust::tls(section, servers.as_ref());
+    let certificate = trust::certificate(section, tls.as_ref());
+    let login = trust::login(section, servers.as_ref(), tls.as_ref());
     let pool = pool(section);
     let health_check = section.get_or("health-check", None, |v| v.or_off(|v| v.duration(HEALTH_CHECK)));
     Some(Upstream {
         name,
         servers: servers?,
+        protocol,
         connect,
         identify,
+        proxy_protocol,
         tls: tls?,
+        certificate,
+        login,
         extensions_ttl,
         keep_answers,
         pool,
         health_check,
     })
+}
+
+/// A server that delivers to its own users relays for nobody, and one that was told by the PROXY protocol asks the
+/// client's address whether it may use XCLIENT.
+fn identify(section: &Section<'_>, protocol: UpstreamProtocol, proxy: Option<ProxyVersion>) -> Identify {
+    let plain = protocol == UpstreamProtocol::Smtp && proxy.is_none();
+    let default = if plain { Identify::Xclient } else { Identify::None };
+    let identify = section.get_or("identify", default, |v| v.one_of(IDENTIFY_CHOICES));
+    if proxy.is_some() && matches!(identify, Identify::Xclient | Identify::Auto) {
+        section.reader.error(
+            Problem::at(
+                section.reader.place(&format!("{}.identify", section.path)),
+                "XCLIENT and `proxy-protocol` tell the same thing, and the one keeps the other from being believed",
+            )
+            .label("not with `proxy-protocol`")
+            .help("take one of the two away: the server judges clients by either")
+            .help("only XCLIENT tells the server about logins"),
+        );
+    }
+    identify
 }
 
 fn pool(section: &Section<'_>) -> Pool {
@@ -168,49 +195,4 @@ fn server(item: &Value<'_>) -> Result<Option<Server>, Problem> {
     let weight = section.get_or("weight", 1, |v| v.number(1..=u32::from(u16::MAX)));
     let small = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
     Ok(address.map(|(host, port)| Server { host, port, priority: small(priority), weight: small(weight) }))
-}
-
-fn tls(section: &Section<'_>, servers: Option<&Servers>) -> Option<UpstreamTls> {
-    let mode = section.get_or("tls", Mode::Off, |v| v.one_of(TLS_CHOICES));
-    let name = section.get("tls-name", server_name);
-    let ca_file = section.get("tls-ca", Value::path);
-    if mode == Mode::Verify {
-        let unnamed = match servers? {
-            Servers::Service(_) => Some("the hosts in SRV records are whatever the DNS says"),
-            Servers::Listed(servers) => servers
-                .iter()
-                .any(|server| server.host.parse::<IpAddr>().is_ok())
-                .then_some("`upstream.address` is an IP address"),
-        };
-        if let Some(why) = unnamed.filter(|_| name.is_none()) {
-            section.reader.error(
-                Problem::at(
-                    section.reader.place(&format!("{}.tls", section.path)),
-                    "the upstream's certificate cannot be verified without a name",
-                )
-                .label(why)
-                .help("add the name in the upstream's certificate: tls-name = \"mail.internal\""),
-            );
-        }
-        return Some(UpstreamTls::Verify { name, ca_file });
-    }
-    for key in ["tls-name", "tls-ca"] {
-        if let Some(value) = section.value(key) {
-            section.reader.error(
-                Problem::at(value.span(), format!("`{key}` means nothing unless the certificate is verified"))
-                    .label("not used")
-                    .help("add tls = \"verify\" to [upstream], or take this line away"),
-            );
-        }
-    }
-    Some(if mode == Mode::Off { UpstreamTls::Off } else { UpstreamTls::Opportunistic })
-}
-
-fn server_name(value: &Value<'_>) -> Result<String, Problem> {
-    value.parsed("a host name", "write the name in the upstream's certificate: \"mail.internal\"", |text| match text
-        .parse::<IpAddr>(
-    ) {
-        Ok(address) => Ok(address.to_string()),
-        Err(_) => names::domain(text, false),
-    })
 }

@@ -8,9 +8,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::server::certificates;
+use super::server::{Identity, certificates};
 use super::validity::validity;
 use super::{ClientTls, HandshakeError, TlsError, facts, provider};
 use crate::mail::TlsFacts;
@@ -23,6 +24,9 @@ pub enum Expect<'a> {
     Any { host: &'a str },
     /// One for this name, issued under `ca_file` or, without it, under the platform's roots.
     Verified { name: &'a str, ca_file: Option<&'a std::path::Path> },
+    /// One with one of these public keys (SHA-256 of the SubjectPublicKeyInfo), whatever else it says. The name only
+    /// goes into SNI.
+    Pinned { host: &'a str, keys: &'a [[u8; 32]] },
 }
 
 /// Begins TLS with the upstream. Cheap to clone; sessions are resumed where the upstream offers it.
@@ -42,18 +46,32 @@ impl Connector {
     /// # Errors
     /// When the name is none, the CA file cannot be read, or there are no roots.
     pub fn new(expect: &Expect<'_>) -> Result<Connector, TlsError> {
+        Connector::showing(expect, None)
+    }
+
+    /// The same, with a certificate of our own for servers that ask for one.
+    ///
+    /// # Errors
+    /// As [`new`](Connector::new).
+    pub fn showing(expect: &Expect<'_>, ours: Option<&Identity>) -> Result<Connector, TlsError> {
         let (name, verifier) = match *expect {
             Expect::Any { host } => (host, Arc::new(AnyCertificate::new()) as Arc<dyn ServerCertVerifier>),
             Expect::Verified { name, ca_file: Some(path) } => (name, issued_under(path)?),
             Expect::Verified { name, ca_file: None } => (name, issued_under_platform_roots()?),
+            Expect::Pinned { host, keys } => {
+                (host, Arc::new(Pinned { keys: keys.to_vec(), any: AnyCertificate::new() }) as Arc<_>)
+            }
         };
         let name = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Setup(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(verifier);
+        let config = match ours {
+            Some(ours) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(ours.certified()))),
+            None => config.with_no_client_auth(),
+        };
         Ok(Connector { config: Arc::new(config), name })
     }
 
@@ -151,6 +169,53 @@ impl ServerCertVerifier for Named {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.issued.supported_verify_schemes()
+    }
+}
+
+/// Takes a certificate for its key alone: whoever proves to hold it is the server, and dates and issuers say no more.
+#[derive(Debug)]
+struct Pinned {
+    keys: Vec<[u8; 32]>,
+    any: AnyCertificate,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let key = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
+        let shown = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key);
+        if self.keys.iter().any(|known| known == shown.as_ref()) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.any.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.any.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.any.supported_verify_schemes()
     }
 }
 

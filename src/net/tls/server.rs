@@ -78,6 +78,11 @@ impl Identity {
         &self.warnings
     }
 
+    /// For the side that shows it.
+    pub(super) fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.key)
+    }
+
     /// The end of the certificate's validity, where it could be read.
     #[must_use]
     pub fn not_after(&self) -> Option<SystemTime> {
