@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use crate::accounts::PasswordFile;
 use crate::chain::Chain;
 use crate::config::{
-    Config, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server, Servers, TableSource, Trust,
+    Believed, Config, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server, Servers, TableSource,
     UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
 };
 use crate::net::tls::Identity;
@@ -107,7 +107,7 @@ fn missing_files(config: &Config) -> Vec<String> {
     }
     for upstream in &config.upstreams {
         let of = |what: &str| format!("{what} of the upstream \"{}\"", upstream.name);
-        if let UpstreamTls::Verify { trust: Trust::Named { ca_file: Some(ca_file), .. }, .. } = &upstream.tls {
+        if let UpstreamTls::Verify { trust: Believed::Named { ca_file: Some(ca_file), .. }, .. } = &upstream.tls {
             wanted.push((of("tls-ca"), ca_file));
         }
         if let Some(files) = &upstream.certificate {
@@ -215,9 +215,11 @@ fn upstream_line(upstream: &Upstream) -> String {
     let tls = match &upstream.tls {
         UpstreamTls::Off => "no TLS".to_owned(),
         UpstreamTls::Opportunistic => "TLS where offered, any certificate".to_owned(),
-        UpstreamTls::Verify { trust: Trust::Named { name: Some(name), .. }, .. } => format!("TLS, verified as {name}"),
-        UpstreamTls::Verify { trust: Trust::Named { name: None, .. }, .. } => "TLS, verified".to_owned(),
-        UpstreamTls::Verify { trust: Trust::Pinned(_), .. } => "TLS with a key that is known".to_owned(),
+        UpstreamTls::Verify { trust: Believed::Named { name: Some(name), .. }, .. } => {
+            format!("TLS, verified as {name}")
+        }
+        UpstreamTls::Verify { trust: Believed::Named { name: None, .. }, .. } => "TLS, verified".to_owned(),
+        UpstreamTls::Verify { trust: Believed::Pinned(_), .. } => "TLS with a key that is known".to_owned(),
     };
     let name = match upstream.name.as_str() {
         UPSTREAM_DEFAULT => String::new(),

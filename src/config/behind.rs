@@ -133,7 +133,7 @@ pub enum UpstreamTls {
     /// TLS always, with a certificate that is believed.
     Verify {
         begin: TlsBegin,
-        trust: Trust,
+        trust: Believed,
     },
 }
 
@@ -146,7 +146,7 @@ pub enum TlsBegin {
 
 /// Which certificate is believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trust {
+pub enum Believed {
     /// One that verifies.
     Named {
         /// For this name; `None`: for the host that was connected to.

@@ -19,7 +19,7 @@ use super::servers;
 use super::shared::Shared;
 use super::wait::Wait;
 use super::wire::Wire;
-use crate::config::{ProxyVersion, Server, TlsBegin, Trust, UpstreamProtocol, UpstreamTls};
+use crate::config::{Believed, ProxyVersion, Server, TlsBegin, UpstreamProtocol, UpstreamTls};
 use crate::mail::SessionFacts;
 use crate::net::stream::Stream;
 use crate::net::tls::Connector;
@@ -154,7 +154,7 @@ impl Shared {
     /// The name in the certificate is the configured one, else the server's own.
     fn connector_for(&self, connector: &Connector, server: &Server) -> Result<Connector, UpstreamError> {
         match &self.settings.tls {
-            UpstreamTls::Verify { trust: Trust::Named { name: Some(_), .. }, .. } => Ok(connector.clone()),
+            UpstreamTls::Verify { trust: Believed::Named { name: Some(_), .. }, .. } => Ok(connector.clone()),
             _ => connector.named(&server.host).map_err(|error| UpstreamError::Tls(error.to_string())),
         }
     }

@@ -31,7 +31,7 @@ pub use judge::judge;
 pub use wait::Wait;
 
 use crate::config::{
-    ClientCertificate, Config, Password, PasswordSource, Servers, Timeouts, TlsFiles, TlsVersion, Trust,
+    Believed, ClientCertificate, Config, Password, PasswordSource, Servers, Timeouts, TlsFiles, TlsVersion,
     UPSTREAM_DEFAULT, Upstream as Settings, UpstreamLogin, UpstreamTls,
 };
 use crate::mail::SessionFacts;
@@ -75,10 +75,10 @@ fn connector(settings: &Settings, hostname: &str) -> Result<Option<Connector>, S
     let expect = match &settings.tls {
         UpstreamTls::Off => return Ok(None),
         UpstreamTls::Opportunistic => Expect::Any { host: hostname },
-        UpstreamTls::Verify { trust: Trust::Named { name, ca_file }, .. } => {
+        UpstreamTls::Verify { trust: Believed::Named { name, ca_file }, .. } => {
             Expect::Verified { name: name.as_deref().unwrap_or(hostname), ca_file: ca_file.as_deref() }
         }
-        UpstreamTls::Verify { trust: Trust::Pinned(pins), .. } => {
+        UpstreamTls::Verify { trust: Believed::Pinned(pins), .. } => {
             keys = pins.iter().map(|pin| pin.0).collect();
             Expect::Pinned { host: hostname, keys: &keys }
         }

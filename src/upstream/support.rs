@@ -69,7 +69,7 @@ impl Scripted {
     pub(super) async fn new(script: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (acceptor, certificate) = if script.contains("STARTTLS") {
+        let (acceptor, certificate) = if script.contains("STARTTLS") || script.contains("U! tls") {
             let (acceptor, certificate) = acceptor();
             (Some(std::sync::Arc::new(acceptor)), Some(certificate))
         } else {

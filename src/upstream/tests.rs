@@ -3,6 +3,7 @@
 
 mod clients;
 mod faults;
+mod greet;
 mod pool;
 mod tls;
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::config::behind::{
-    ClientCertificate, KeyPin, Password, PasswordSource, Servers, TlsBegin, Trust, UpstreamLogin, UpstreamTls,
+    Believed, ClientCertificate, KeyPin, Password, PasswordSource, Servers, TlsBegin, UpstreamLogin, UpstreamTls,
 };
 use crate::config::names;
 use crate::config::problem::Problem;
@@ -52,7 +52,7 @@ pub(super) fn tls(section: &Section<'_>, servers: Option<&Servers>) -> Option<Up
     if let Some(pins) = pins {
         let help = "a certificate with this key is believed, whoever issued it and whatever its name is";
         unused(&["tls-name", "tls-ca"], "beside `tls-pin`", help);
-        return Some(UpstreamTls::Verify { begin, trust: Trust::Pinned(pins) });
+        return Some(UpstreamTls::Verify { begin, trust: Believed::Pinned(pins) });
     }
     let unnamed = match servers? {
         Servers::Service(_) => Some("the hosts in SRV records are whatever the DNS says"),
@@ -71,7 +71,7 @@ pub(super) fn tls(section: &Section<'_>, servers: Option<&Servers>) -> Option<Up
             .help("add the name in the upstream's certificate: tls-name = \"mail.internal\""),
         );
     }
-    Some(UpstreamTls::Verify { begin, trust: Trust::Named { name, ca_file } })
+    Some(UpstreamTls::Verify { begin, trust: Believed::Named { name, ca_file } })
 }
 
 fn server_name(value: &Value<'_>) -> Result<String, Problem> {

@@ -124,6 +124,43 @@ async fn a_verified_name_needs_the_ca_and_the_name() {
 }
 
 /// As `openssl req -x509` makes them: a CA certificate, and the server's own.
+#[tokio::test]
+async fn a_pinned_key_is_enough_and_no_other_will_do() {
+    let files = files("mx.example.org");
+    let certificate = super::server::certificates("certificate", &files.files.certificate).unwrap().remove(0);
+    let parsed = rustls::server::ParsedCertificate::try_from(&certificate).unwrap();
+    let key = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &parsed.subject_public_key_info());
+    let key: [u8; 32] = key.as_ref().try_into().unwrap();
+    let acceptor = Acceptor::new(&load(&files.files).unwrap()).unwrap();
+    for (keys, good) in [(vec![[7; 32], key], true), (vec![[7; 32]], false)] {
+        let connector = Connector::new(&Expect::Pinned { host: "192.0.2.1", keys: &keys }).unwrap();
+        assert_eq!(handshake(&acceptor, &connector).await.1.is_ok(), good);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_ours_is_shown_where_it_is_asked_for() {
+    let (server, ours) = (files("mx.example.org"), files("gateway.example.org"));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(super::server::certificates("certificate", &ours.files.certificate).unwrap().remove(0)).unwrap();
+    let asks = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let identity = load(&server.files).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(asks.build().unwrap())
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity.certified())));
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    for (shown, seen) in [(Some(load(&ours.files).unwrap()), true), (None, false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = Stream::from(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        let accepted = listener.accept().await.unwrap().0;
+        let connector = Connector::showing(&Expect::Any { host: "mx.example.org" }, shown.as_ref()).unwrap();
+        let (server, _) = tokio::join!(acceptor.accept(accepted), client.start_tls_client(&connector));
+        assert_eq!(server.is_ok_and(|tls| tls.get_ref().1.peer_certificates().is_some()), seen);
+    }
+}
+
 fn self_signed_ca(name: &str, first_day: i64, last_day: i64) -> Files {
     let dir = tempfile::tempdir().unwrap();
     let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();

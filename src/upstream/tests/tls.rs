@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
-use crate::config::{KeyPin, TlsBegin};
+use crate::config::{Believed, TlsBegin};
 
 const OFFER_TLS: &str = "U: 220 mx.test\nP: EHLO gw.test\nU: 250-mx.test\nU: 250 STARTTLS\n";
 const INSIDE: &str = "P: EHLO gw.test\nU: 250-mx.test\nU: 250 DSN\nP: MAIL FROM:<>\nU: 250 ok\n";
@@ -15,7 +15,7 @@ async fn mail_through(upstream: &Upstream) -> Result<bool, UpstreamError> {
 
 fn verified(name: &str, scripted: &Scripted) -> UpstreamTls {
     let ca_file = scripted.certificate.as_ref().map(|file| file.path().to_owned());
-    UpstreamTls::Verify { begin: TlsBegin::StartTls, trust: Trust::Named { name: Some(name.to_owned()), ca_file } }
+    UpstreamTls::Verify { begin: TlsBegin::StartTls, trust: Believed::Named { name: Some(name.to_owned()), ca_file } }
 }
 
 #[tokio::test]
