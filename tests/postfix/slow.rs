@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::gateway::Gateway;
 use crate::mta::Postfix;
@@ -52,7 +53,10 @@ fn two_thousand_slow_clients_share_twenty_processes() {
 
 /// One client: quick up to DATA, then a line a second. They do not all begin in the same moment.
 async fn deliver(server: SocketAddr, number: usize) {
-    tokio::time::sleep(Duration::from_millis(10 * number as u64)).await;
+    let begin = Instant::now() + Duration::from_millis(10 * number as u64);
+    let mut pace = interval_at(begin, Duration::from_secs(1));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace.tick().await;
     let socket = TcpSocket::new_v4().unwrap();
     let address = format!("127.0.1.{}:0", 1 + number / CLIENTS_OF_ONE_ADDRESS);
     socket.bind(address.parse().unwrap()).unwrap();
@@ -74,7 +78,7 @@ async fn deliver(server: SocketAddr, number: usize) {
     let line = "slowly ".repeat(30);
     for _ in 0..LINES {
         say(&mut client, &line).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pace.tick().await;
     }
     say(&mut client, ".").await;
     expect(&mut client, "250").await;
