@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 pub(super) const BODY_BUFFER_BYTES: usize = 512 * 1_024;
 /// A body is passed on when this much is waiting, or nothing more is there.
 pub(super) const FORWARD_BYTES_MIN: usize = 256 * 1_024;
+/// A body of which one read brings this much, and not its end, is lent a buffer.
+pub(super) const LEND_BYTES_MIN: usize = 4 * 1_024;
 /// Kept for the next body; more in use at once are freed when they come back.
 const FREE_BUFFERS_MAX: usize = 32;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::buffers::BODY_BUFFER_BYTES;
 use crate::net::stream::Stream;
 use crate::session::BadLine;
 use crate::smtp::Reply;
@@ -193,12 +194,12 @@ impl ClientIo {
         !self.waiting().is_empty()
     }
 
-    /// Reads content: at least once, then whatever else is there at once, up to `enough` octets waiting.
-    /// `buffer`'s capacity is used instead of our own when it is the larger one.
+    /// Reads content: as much as a command may bring at once, and where a large buffer is lent whatever else is there
+    /// at once, up to `enough` octets waiting. What room the last command left is never the measure.
     pub(super) async fn read_content(&mut self, enough: usize, wait: Duration) -> io::Result<usize> {
         self.shrink_content();
         let before = self.input.len();
-        if self.input.capacity() == 0 {
+        if self.input.capacity() < BODY_BUFFER_BYTES {
             let read = timeout(wait, self.read_more()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
             return Ok(read);
         }

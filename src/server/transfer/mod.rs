@@ -30,7 +30,7 @@ use crate::smtp::{Reply, replies};
 use crate::state::answers::Answers;
 use crate::state::memory::{Lease, Memory};
 
-use super::buffers::BodyBuffers;
+use super::buffers::{BodyBuffers, LEND_BYTES_MIN};
 use super::client::ClientIo;
 use super::leg::{Leg, Part};
 use super::record::Record;
@@ -239,7 +239,7 @@ impl<'a> Transfer<'a> {
                 Then::NextChunk if refused => break Some(self.finish().await),
                 _ if closing => break Some(self.finish().await),
                 Then::NextChunk => break None,
-                Then::More | Then::Bad(_) => self.lend(),
+                Then::More | Then::Bad(_) => self.lend(piece),
             }
         };
         if std::mem::take(&mut self.lent) {
@@ -251,9 +251,9 @@ impl<'a> Transfer<'a> {
         outcome
     }
 
-    /// A body that is not over with its first piece flows through a large buffer.
-    fn lend(&mut self) {
-        if !self.lent && self.has_room_for_buffer() {
+    /// A body that comes faster than small reads take it flows through a large buffer; one that trickles holds none.
+    fn lend(&mut self, piece: Piece) {
+        if !self.lent && piece.wire >= LEND_BYTES_MIN && self.has_room_for_buffer() {
             self.with.io.lend(self.with.buffers.take());
             self.lent = true;
         }
