@@ -22,7 +22,7 @@ assert client.has_extn("chunking"), client.esmtp_features
 commands = [b"MAIL FROM:<%s> BODY=8BITMIME SIZE=%d\r\n" % (sender.encode(), len(message))]
 commands.append(b"RCPT TO:<%s>\r\n" % recipient.encode())
 rest = message
-for size in itertools.cycle([1, 2, 3, 0, 11, 1000, 100_000]):
+for size in itertools.chain([0], itertools.cycle([1, 2, 3, 11, 1000, 100_000])):
     chunk, rest = rest[:size], rest[size:]
     commands.append(b"BDAT %d%s\r\n%s" % (len(chunk), b"" if rest else b" LAST", chunk))
     if not rest:
