@@ -12,7 +12,7 @@ use crate::report::Metrics;
 use crate::session::{Errand, Purpose, Unreached};
 use crate::smtp::ehlo::Offer;
 use crate::smtp::{Reply, replies};
-use crate::upstream::{Connection, Telling, UpstreamError, Upstreams, Wait};
+use crate::upstream::{Connection, Telling, UpstreamError, Upstreams, Wait, agreed};
 
 /// Lines that leave in one write; a longer group goes in several.
 const GROUP_BYTES_MAX: usize = 16 * 1_024;
@@ -27,6 +27,8 @@ pub(super) struct Leg {
     /// Whom the connection knows as its client.
     who: Option<Arc<SessionFacts>>,
     group: Lines,
+    /// The answers to the last message.
+    each: Vec<Reply>,
     metrics: Metrics,
     account: Account,
 }
@@ -66,6 +68,7 @@ impl Leg {
             purpose: Purpose::Session,
             who: None,
             group: Lines::default(),
+            each: Vec::new(),
             metrics,
             account: Account::default(),
         }
@@ -303,6 +306,7 @@ impl Leg {
     pub(super) async fn lone_dot(&mut self) {
         if self.content(&mut [IoSlice::new(b".\r\n")]).await.is_ok() {
             let _ = self.final_reply().await;
+            self.each.clear();
         }
     }
 
@@ -347,15 +351,22 @@ impl Leg {
     pub(super) async fn final_reply(&mut self) -> Result<Reply, Reply> {
         let Some(connection) = &mut self.connection else { return Err(replies::UPSTREAM_LOST) };
         let began = Instant::now();
-        let result = connection.final_reply().await;
+        let result = connection.final_replies().await;
         self.account.waited += began.elapsed();
         match result {
-            Ok(reply) => {
+            Ok(replies) => {
+                let reply = agreed(&replies).unwrap_or(replies::UPSTREAM_NONSENSE);
                 self.account.last = Some(Box::new(reply.clone()));
+                self.each = replies;
                 Ok(reply)
             }
             Err(error) => Err(self.lost(&error)),
         }
+    }
+
+    /// What the upstream said to each recipient about the last message; one answer where it is not LMTP.
+    pub(super) fn take_each(&mut self) -> Vec<Reply> {
+        std::mem::take(&mut self.each)
     }
 
     fn lost(&mut self, error: &UpstreamError) -> Reply {

@@ -102,6 +102,12 @@ impl Session {
         then
     }
 
+    /// Whether the client hears about each recipient after the message.
+    #[must_use]
+    pub fn answers_each(&self) -> bool {
+        self.rules.listener().protocol == Protocol::Lmtp
+    }
+
     /// SMTP answers once; LMTP answers for every recipient that was accepted, in their order (RFC 2033 4.2): with what
     /// the upstream said about each, or with what it said about the message.
     pub(super) fn for_each_recipient(&self, reply: Reply, each: Vec<Reply>) -> Vec<Reply> {

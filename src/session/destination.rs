@@ -102,7 +102,8 @@ impl Session {
     /// RFC 2033) gets one at a time from a client that wants one answer.
     pub(super) fn recipients_max(&self) -> Option<usize> {
         let upstream = self.config().upstreams.get(self.upstream());
-        if upstream.is_some_and(|upstream| upstream.protocol == UpstreamProtocol::Lmtp) {
+        let each = upstream.is_some_and(|upstream| upstream.protocol == UpstreamProtocol::Lmtp);
+        if each && !self.answers_each() {
             return Some(1);
         }
         self.limits.recipients.map(|max| max as usize)

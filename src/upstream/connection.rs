@@ -318,10 +318,8 @@ impl Connection {
     /// # Errors
     /// As [`command`](Self::command).
     pub async fn final_reply(&mut self) -> Result<Reply, UpstreamError> {
-        let mut replies = self.final_replies().await?.into_iter();
-        let Some(first) = replies.next() else { return Err(self.out_of_turn(Wait::Final)) };
-        let agree = replies.all(|reply| reply.class() == first.class());
-        Ok(if agree { first } else { crate::smtp::replies::DELIVERED_IN_PART })
+        let replies = self.final_replies().await?;
+        agreed(&replies).ok_or_else(|| self.out_of_turn(Wait::Final))
     }
 
     /// All answers to the message: of an LMTP server as many as it accepted recipients, in their order (RFC 2033 4.2);
@@ -416,4 +414,12 @@ impl Connection {
         self.due = Due::Broken;
         UpstreamError::protocol(during, "out of turn, on our side")
     }
+}
+
+/// The one answer of several: where they differ, it has to be tried again, since a yes would lose mail.
+#[must_use]
+pub fn agreed(replies: &[Reply]) -> Option<Reply> {
+    let first = replies.first()?;
+    let agree = replies.iter().all(|reply| reply.class() == first.class());
+    Some(if agree { first.clone() } else { crate::smtp::replies::DELIVERED_IN_PART })
 }

@@ -25,7 +25,7 @@ mod wire;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-pub use connection::Connection;
+pub use connection::{Connection, agreed};
 pub use error::UpstreamError;
 pub use judge::judge;
 pub use wait::Wait;

@@ -26,7 +26,11 @@ impl Transfer<'_> {
             // The last piece completes every header block.
             Course::Head(_) => Fate::upstream_failed(replies::INTERNAL_ERROR),
         };
-        BodyOutcome { reply: fate.reply, each: Vec::new(), close: fate.close, aborted: fate.aborted }
+        let each = self.with.leg.take_each();
+        // Taken for one of them is taken, to a client that hears about each.
+        let taken = self.with.session.answers_each() && each.iter().any(|reply| reply.class() == 2);
+        let aborted = fate.aborted.filter(|_| !taken);
+        BodyOutcome { reply: fate.reply, each, close: fate.close, aborted }
     }
 
     /// The client left, fell silent, or will not stop: nothing it sent is delivered.
