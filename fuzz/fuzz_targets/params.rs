@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use wasmilter::smtp::extensions::{FutureRelease, PriorityPolicy, SessionLimits};
 use wasmilter::smtp::{ClientOffer, MailParams, Params, RcptParams};
 
 fuzz_target!(|text: &str| {
@@ -14,6 +15,13 @@ fuzz_target!(|text: &str| {
         eight_bit_mime: true,
         smtp_utf8: true,
         dsn: true,
+        chunking: true,
+        binary_mime: true,
+        require_tls: true,
+        limits: SessionLimits::default(),
+        deliver_by: Some(0),
+        mt_priority: Some(PriorityPolicy::Mixer),
+        future_release: FutureRelease::parse(["86400", "2030-01-31T12:00:00Z"].into_iter()),
     };
     for offer in [all, ClientOffer::default()] {
         if let Err(reply) = MailParams::check(&params, &offer) {
