@@ -71,6 +71,7 @@ pub struct DataScanner {
     /// All that has to be known of what was consumed, since neither CRLF nor the end of data is ever split.
     at_line_start: bool,
     stuffed_dots: u64,
+    lone_dots: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +104,7 @@ const BLOCK_OCTETS: usize = 4_096;
 impl DataScanner {
     #[must_use]
     pub const fn new(bare: BareEnds) -> DataScanner {
-        DataScanner { rules: Rules::of(bare), at_line_start: true, stuffed_dots: 0 }
+        DataScanner { rules: Rules::of(bare), at_line_start: true, stuffed_dots: 0, lone_dots: 0 }
     }
 
     /// From here on only the end of data is looked for: the message is lost, and is read only to its end.
@@ -121,6 +122,13 @@ impl DataScanner {
     #[must_use]
     pub const fn stuffed_dots(&self) -> u64 {
         self.stuffed_dots
+    }
+
+    /// Those of them that the client should have doubled and did not: what is sent on has to be stuffed anew, lest
+    /// somebody takes a dot with a blank behind it for the end.
+    #[must_use]
+    pub const fn lone_dots(&self) -> u64 {
+        self.lone_dots
     }
 
     /// `input` begins with what the scan before left over.
@@ -179,8 +187,9 @@ impl DataScanner {
             let state = match input.get(consumed + 1..).unwrap_or_default() {
                 [b'\r', b'\n', ..] => ScanState::End { terminator: 3 },
                 [] | [b'\r'] => ScanState::More,
-                _ => {
+                behind => {
                     self.stuffed_dots += 1;
+                    self.lone_dots += u64::from(behind.first() != Some(&b'.'));
                     continue;
                 }
             };

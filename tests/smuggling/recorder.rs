@@ -29,7 +29,8 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) async fn start() -> Recorder {
+    /// `binary`: it offers CHUNKING and BINARYMIME.
+    pub(crate) async fn start(binary: bool) -> Recorder {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let records = Arc::new(Mutex::new(Records::default()));
@@ -39,7 +40,7 @@ impl Recorder {
             let mut open = tokio::task::JoinSet::new();
             loop {
                 tokio::select! {
-                    accepted = listener.accept() => drop(open.spawn(converse(accepted.unwrap().0, Arc::clone(&shared)))),
+                    accepted = listener.accept() => drop(open.spawn(converse(accepted.unwrap().0, binary, Arc::clone(&shared)))),
                     _ = &mut stopped => break,
                 }
             }
@@ -56,7 +57,7 @@ impl Recorder {
     }
 }
 
-async fn converse(stream: TcpStream, records: Arc<Mutex<Records>>) {
+async fn converse(stream: TcpStream, binary: bool, records: Arc<Mutex<Records>>) {
     let mut stream = BufReader::new(stream);
     stream.get_ref().set_nodelay(true).unwrap();
     if stream.write_all(b"220 upstream.test ESMTP\r\n").await.is_err() {
@@ -67,6 +68,7 @@ async fn converse(stream: TcpStream, records: Arc<Mutex<Records>>) {
         records.lock().unwrap().commands.push(line.clone());
         let verb = line[..line.len().min(4)].to_ascii_uppercase();
         let reply: &[u8] = match verb.as_slice() {
+            b"EHLO" if !binary => b"250-upstream.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n",
             b"EHLO" => {
                 b"250-upstream.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 SIZE\r\n"
             }

@@ -19,6 +19,8 @@ pub(super) struct Piece {
     pub(super) then: Then,
     /// Whether the piece begins at the beginning of a line.
     pub(super) at_line_start: bool,
+    /// A line of it begins with one dot and goes on: not as it would be sent on.
+    pub(super) lone_dot: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl Counted {
                 (true, Some(bad)) => Then::Bad(bad),
             };
         }
-        let piece = Piece { wire: here, content: here as u64, then, at_line_start: false };
+        let piece = Piece { wire: here, content: here as u64, then, at_line_start: false, lone_dot: false };
         (here > 0 || then != Then::More).then_some(piece)
     }
 }
@@ -163,7 +165,7 @@ impl Intake {
 
 fn stuffed_piece(scanner: &mut DataScanner, waiting: &[u8]) -> Option<Piece> {
     let at_line_start = scanner.at_line_start();
-    let dots = scanner.stuffed_dots();
+    let (dots, lone_dots) = (scanner.stuffed_dots(), scanner.lone_dots());
     let scan = scanner.scan(waiting);
     let dots = scanner.stuffed_dots() - dots;
     let then = match scan.state {
@@ -172,7 +174,8 @@ fn stuffed_piece(scanner: &mut DataScanner, waiting: &[u8]) -> Option<Piece> {
         ScanState::Bad(octet) => Then::Bad(octet),
     };
     let content = (scan.consumed as u64).saturating_sub(dots);
-    let piece = Piece { wire: scan.consumed, content, then, at_line_start };
+    let lone_dot = scanner.lone_dots() > lone_dots;
+    let piece = Piece { wire: scan.consumed, content, then, at_line_start, lone_dot };
     (scan.consumed > 0 || then != Then::More).then_some(piece)
 }
 

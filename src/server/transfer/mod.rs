@@ -327,13 +327,14 @@ impl<'a> Transfer<'a> {
     async fn take_forward(&mut self, piece: Piece) -> Result<(), Fate> {
         let dot_waits = matches!(self.message.course, Course::Forward(Some(_)));
         let ends = matches!(piece.then, Then::End { .. }) && !dot_waits;
-        if dot_waits || self.message.normalizer.is_some() || self.with.chain.wants(Stage::Body) {
+        let anew = self.message.normalizer.is_some() || piece.lone_dot;
+        if dot_waits || anew || self.with.chain.wants(Stage::Body) {
             let content = self.content_of(piece);
             if let Course::Forward(Some(held)) = &mut self.message.course {
                 held.body.append(&content).await.map_err(|error| self.with.spool_failed(&error))?;
             }
             self.consult_body(&content).await?;
-            if self.message.normalizer.is_some() {
+            if anew {
                 let part = if ends { Part::Last } else { Part::More };
                 self.message.outbound.send(self.with.leg, &content, part).await?;
                 self.message.content = content;

@@ -126,6 +126,9 @@ proptest! {
         let dots = unstuff_into(&passed, true, &mut content);
         prop_assert_eq!(dots as u64, scanner.stuffed_dots());
         prop_assert_eq!(content.len() + dots, passed.len());
+        let mut again = Vec::new();
+        Stuffer::new().push(&content, &mut again);
+        prop_assert_eq!(scanner.lone_dots() == 0, again == passed, "what has no lone dot is as it is sent on");
     }
 
     #[test]
