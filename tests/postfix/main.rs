@@ -16,6 +16,7 @@ mod mta;
 mod probe;
 mod slow;
 mod smuggling;
+mod towards;
 #[path = "../smuggling/variants.rs"]
 mod variants;
 

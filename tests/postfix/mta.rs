@@ -47,6 +47,12 @@ impl Postfix {
 
     /// The same with at most so many processes that talk to the gateway; 0 is as many as Postfix likes.
     pub(crate) fn start_with_processes(mailboxes: &[&str], processes: u32) -> Postfix {
+        let most = if processes == 0 { "-".to_owned() } else { processes.to_string() };
+        Postfix::start_with(mailboxes, |listener| listener.replace("-       smtpd\n", &format!("{most}       smtpd\n")))
+    }
+
+    /// The same with the shipped listener changed.
+    pub(crate) fn start_with(mailboxes: &[&str], change: impl FnOnce(String) -> String) -> Postfix {
         let folder = tempfile::Builder::new().prefix("wasmilter-postfix").tempdir().unwrap();
         let path = folder.path();
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -61,10 +67,8 @@ impl Postfix {
         std::fs::write(path.join("conf/mailboxes"), maps.concat()).unwrap();
         std::fs::write(path.join("conf/main.cf"), main_cf(path)).unwrap();
         let listener = SHIPPED_MASTER_CF.replace("127.0.0.1:10025", &address.to_string());
-        let most = if processes == 0 { "-".to_owned() } else { processes.to_string() };
-        let listener = listener.replace("-       smtpd\n", &format!("{most}       smtpd\n"));
         assert_ne!(listener, SHIPPED_MASTER_CF, "the shipped master.cf names another port");
-        std::fs::write(path.join("conf/master.cf"), listener + MASTER_CF).unwrap();
+        std::fs::write(path.join("conf/master.cf"), change(listener) + MASTER_CF).unwrap();
         run(Command::new("postfix").arg("-c").arg(path.join("conf")).arg("check"));
         offer_sasl(&path.join("queue/private/auth"));
         let (master, log) = start_master(&path.join("conf"));
@@ -147,7 +151,7 @@ smtpd_sasl_path = private/auth
 
 /// An address of ours that nobody listens on. Postfix binds by itself, so that there is a moment in which somebody
 /// else could take it; the test would then say so and fail.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
