@@ -13,7 +13,7 @@ use crate::config::{
     Believed, Config, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server, Servers, TableSource,
     UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
 };
-use crate::net::tls::Identity;
+use crate::net::tls::{Identity, Terms};
 use crate::state::tables::Table;
 use crate::upstream;
 
@@ -74,6 +74,9 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>) {
             Err(error) => faults.push(error.to_string()),
         }
     }
+    for listener in &config.listeners {
+        faults.extend(Terms::load(&listener.handshakes).err().map(|error| error.to_string()));
+    }
     for upstream in &config.upstreams {
         faults.extend(upstream::check(upstream).err().map(|error| error.to_string()));
     }
@@ -99,8 +102,10 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>) {
 fn missing_files(config: &Config) -> Vec<String> {
     let mut wanted: Vec<(String, &Path)> = Vec::new();
     if let Some(tls) = &config.tls {
-        wanted.push(("certificate of [tls]".to_owned(), &tls.certificate));
-        wanted.push(("key of [tls]".to_owned(), &tls.key));
+        for pair in tls.all() {
+            wanted.push(("certificate of [tls]".to_owned(), &pair.certificate));
+            wanted.push(("key of [tls]".to_owned(), &pair.key));
+        }
     }
     if let Some(auth) = &config.auth {
         wanted.push(("password-file of [auth]".to_owned(), &auth.password_file));

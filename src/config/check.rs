@@ -32,6 +32,7 @@ pub(super) fn all(config: &Config, reader: &Reader<'_>) {
     unused(config, reader);
     waits(config, reader);
     trusted_proxies(config, reader);
+    all_in_clear(config, reader);
 }
 
 /// Names that must be unique, with the path of each.
@@ -373,5 +374,22 @@ fn trusted_proxies(config: &Config, reader: &Reader<'_>) {
                 );
             }
         }
+    }
+}
+
+/// Said once, not for each listener.
+fn all_in_clear(config: &Config, reader: &Reader<'_>) {
+    let encrypted = |listener: &Listener| {
+        listener.tls != ListenerTls::Off
+            || listener.trust.proxy.as_ref().is_some_and(|proxy| proxy.tls == ProxyTls::Believe)
+    };
+    let public = |listener: &Listener| listener.addresses.iter().any(|address| !address.ip().is_loopback());
+    let listeners = &config.listeners;
+    if config.tls.is_none() && listeners.iter().any(public) && !listeners.iter().any(encrypted) {
+        reader.warn(
+            Problem::at(0..0, "there is no `[tls]`: all mail comes in clear, for everybody on its way to read").help(
+                "add [tls] with certificate = \"…\" and key = \"…\"; mail servers use STARTTLS where it is offered",
+            ),
+        );
     }
 }

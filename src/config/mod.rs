@@ -24,7 +24,7 @@ mod units;
 mod value;
 
 pub use behind::*;
-pub use edge::{Proxy, ProxyTls, Trust, holds};
+pub use edge::*;
 pub use parse::{parse, parse_with_warnings};
 pub use problem::{ConfigErrors, Warning};
 pub use types::*;

@@ -3,8 +3,9 @@
 use toml::de::DeTable;
 
 use super::behind::{Route, Upstream};
+use super::edge::TlsVersion;
 use super::problem::{ConfigErrors, Problem, Warning};
-use super::read::{bounds, filter, listener, relay, route, service, table, upstream};
+use super::read::{bounds, edge, filter, listener, relay, route, service, table, upstream};
 use super::reader::{Environment, Reader};
 use super::section::Section;
 use super::types::{Config, Filter, Limits, Listener, Table};
@@ -68,7 +69,9 @@ fn syntax_problem(error: &toml::de::Error) -> Problem {
 fn config(top: &Section<'_>) -> Option<Config> {
     let hostname = hostname(top);
     let tls_section = top.section("tls", &schema::TLS);
-    let tls = listener::tls(&tls_section);
+    let tls = edge::tls(&tls_section);
+    // A section with a mistake in it is a section.
+    let tls_given = tls_section.present().then(|| tls.as_ref().map(|tls| tls.min_version).unwrap_or_default());
     let upstreams = upstream::read_all(top);
     let relay = relay::read(&top.section("relay", &schema::RELAY));
     let auth_section = top.section("auth", &schema::AUTH);
@@ -77,7 +80,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let networks = bounds::networks(&top.sections("network", &schema::NETWORK), &limits);
     let (tables, table_names) = tables(top);
     let (filters, filter_names) = filters(top, &table_names);
-    let listeners = listeners(top, tls_section.present(), &filter_names);
+    let listeners = listeners(top, tls_given, &filter_names);
     let routes = routes(top, upstreams.as_deref(), listeners.as_deref());
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
     let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
@@ -147,7 +150,7 @@ fn filters(top: &Section<'_>, tables: &[String]) -> (Vec<Filter>, Vec<String>) {
     (named.into_iter().filter_map(|(name, section)| filter::read(section, name, tables)).collect(), names)
 }
 
-fn listeners(top: &Section<'_>, tls_given: bool, filters: &[String]) -> Option<Vec<Listener>> {
+fn listeners(top: &Section<'_>, tls_given: Option<TlsVersion>, filters: &[String]) -> Option<Vec<Listener>> {
     let sections = top.sections("listener", &schema::LISTENER);
     too_many(top, "listener", sections.len());
     if sections.is_empty() {

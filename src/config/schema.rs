@@ -28,6 +28,9 @@ pub(super) const LISTENER: Shape = Shape {
         "tls",
         "auth",
         "require-tls",
+        "min-version",
+        "client-certificate",
+        "client-ca",
         "proxy-protocol",
         "proxy-networks",
         "proxy-tls",
@@ -41,7 +44,9 @@ pub(super) const LISTENER: Shape = Shape {
     ],
 };
 
-pub(super) const TLS: Shape = Shape { title: "[tls]", keys: &["certificate", "key", "min-version"] };
+pub(super) const TLS: Shape = Shape { title: "[tls]", keys: &["certificate", "key", "min-version", "additional"] };
+
+pub(super) const ADDITIONAL: Shape = Shape { title: "[[tls.additional]]", keys: &["certificate", "key"] };
 
 pub(super) const UPSTREAM: Shape = Shape {
     title: "[upstream]",
@@ -192,6 +197,7 @@ pub(super) const ALL: &[&Shape] = &[
     &TOP,
     &LISTENER,
     &TLS,
+    &ADDITIONAL,
     &UPSTREAM,
     &SERVER,
     &ROUTE,
@@ -231,7 +237,9 @@ impl Shape {
         if let Some(near) = self.nearest(key) {
             return format!("did you mean `{near}`?");
         }
-        let homes: Vec<_> = ALL.iter().filter(|shape| shape.keys.contains(&key) && shape.title != self.title).collect();
+        // What belongs to [tls] is rather meant for the first certificate than for another one.
+        let others = ALL.iter().filter(|shape| ![self.title, ADDITIONAL.title].contains(&shape.title));
+        let homes: Vec<_> = others.filter(|shape| shape.keys.contains(&key)).collect();
         match homes.as_slice() {
             [home] if home.title.is_empty() => {
                 format!("`{key}` belongs to the top of the file, above the first [section]")

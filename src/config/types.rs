@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
-use super::edge::Trust;
+use super::edge::{Handshakes, TlsFiles, Trust};
 
 /// A whole configuration, checked: what `serve` runs on.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +64,8 @@ pub struct Listener {
     pub auth: ListenerAuth,
     /// What is said before MAIL without TLS: 530 5.7.0 when `Required`.
     pub require_tls: bool,
+    /// What its TLS asks of clients.
+    pub handshakes: Handshakes,
     /// Who may speak for clients.
     pub trust: Trust,
     /// Names of the filters that run here, in `Config::filters` order.
@@ -121,20 +123,6 @@ pub enum ListenerAuth {
     Optional,
     /// MAIL before AUTH is 530 5.7.0 (a submission listener, RFC 6409).
     Required,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// PEM, leaf first.
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    pub min_version: TlsVersion,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    Tls12,
-    Tls13,
 }
 
 /// Who may have mail taken to where. Closed by default.

@@ -212,6 +212,7 @@ mod tests {
             tls: ListenerTls::Off,
             auth: ListenerAuth::Off,
             require_tls: false,
+            handshakes: crate::config::Handshakes::default(),
             trust: crate::config::Trust::default(),
             filters: Vec::new(),
             helo_checks: Vec::new(),

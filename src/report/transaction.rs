@@ -121,6 +121,8 @@ impl Transaction<'_> {
             helo = facts.hello.as_ref().map(|hello| &*hello.name),
             tls = tls.map(|tls| tls.version),
             cipher = tls.map(|tls| &*tls.cipher),
+            client_certificate = tls.and_then(|tls| tls.client_subject.as_deref()),
+            client_fingerprint = tls.and_then(|tls| tls.client_fingerprint.as_deref()),
             identity = facts.auth.as_ref().map(|auth| &*auth.identity),
             sender = ?Sender(self.sender),
             recipients = ?Recipients(self.recipients),

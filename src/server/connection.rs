@@ -445,7 +445,7 @@ impl Connection {
     }
 
     async fn handshake(&mut self) -> Option<TlsFacts> {
-        let acceptor = self.generation.tls.as_ref()?;
+        let acceptor = self.generation.tls.get(&self.session.rules().listener().name)?;
         let wait = self.generation.config.timeouts.handshake;
         match timeout(wait, self.io.stream.start_tls_server(acceptor)).await {
             Ok(Ok(tls)) => {

@@ -1,5 +1,6 @@
 //! Everything sessions share, and how a new configuration takes the place of an old one.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,10 +9,10 @@ use arc_swap::ArcSwap;
 
 use crate::accounts::{Accounts, PasswordFile, PasswordFileError};
 use crate::chain::{Chain, ChainError};
-use crate::config::{Auth, Config, Limits as SessionLimits, TlsFiles};
+use crate::config::{Auth, Config, Limits as SessionLimits, ListenerTls};
 use crate::net::dial::{Dial, Tcp};
 use crate::net::dns::{Resolver, ResolverError};
-use crate::net::tls::{Acceptor, Identity, NextHandshakes, TlsError};
+use crate::net::tls::{Acceptor, Identity, NextHandshakes, Terms, TlsError};
 use crate::policy;
 use crate::report::Metrics;
 use crate::session::Question;
@@ -63,7 +64,7 @@ pub struct Generation {
     pub(super) answers: Answers<Question>,
     /// Shared with the generations before: tickets handed out stay good, one bound holds for all hashing, and an
     /// account that was closed is closed for open sessions, too.
-    pub(super) tls: Option<Arc<Acceptor>>,
+    pub(super) tls: BTreeMap<String, Arc<Acceptor>>,
     pub(super) accounts: Option<Arc<Accounts>>,
     /// What changes in those two when this generation begins.
     renewal: Renewal,
@@ -92,8 +93,7 @@ impl Generation {
         environment: Environment,
     ) -> Result<Generation, BuildError> {
         let mut renewal = Renewal::default();
-        let known = before.and_then(|old| old.tls.as_ref());
-        let tls = config.tls.as_ref().map(|files| acceptor(files, known, &mut renewal)).transpose()?;
+        let tls = acceptors(&config, before, &mut renewal)?;
         let known = before.and_then(|old| old.accounts.as_ref());
         let accounts = config.auth.as_ref().map(|settings| accounts(settings, known, &mut renewal)).transpose()?;
         let chain = Chain::reload(before.map(|old| &*old.chain), &config)?;
@@ -140,13 +140,13 @@ impl Generation {
 /// Made and checked, not in force yet: until a generation begins, nothing of the one before has changed.
 #[derive(Debug, Default)]
 struct Renewal {
-    tls: Option<(Arc<Acceptor>, NextHandshakes)>,
+    tls: Vec<(Arc<Acceptor>, NextHandshakes)>,
     accounts: Option<(Arc<Accounts>, PasswordFile, usize)>,
 }
 
 impl Renewal {
     fn take_effect(self) {
-        if let Some((acceptor, next)) = self.tls {
+        for (acceptor, next) in self.tls {
             acceptor.renew(next);
         }
         if let Some((accounts, file, hashing_max)) = self.accounts {
@@ -155,14 +155,30 @@ impl Renewal {
     }
 }
 
-fn acceptor(files: &TlsFiles, known: Option<&Arc<Acceptor>>, renewal: &mut Renewal) -> Result<Arc<Acceptor>, TlsError> {
+/// One for each listener that offers TLS, by the listener's name.
+fn acceptors(
+    config: &Config,
+    before: Option<&Generation>,
+    renewal: &mut Renewal,
+) -> Result<BTreeMap<String, Arc<Acceptor>>, TlsError> {
+    let mut acceptors = BTreeMap::new();
+    let Some(files) = &config.tls else { return Ok(acceptors) };
     let identity = Identity::load(files, SystemTime::now())?;
     for warning in identity.warnings() {
         tracing::warn!("{warning}");
     }
-    let Some(known) = known else { return Acceptor::new(&identity).map(Arc::new) };
-    renewal.tls = Some((Arc::clone(known), known.prepare(&identity)?));
-    Ok(Arc::clone(known))
+    for listener in config.listeners.iter().filter(|listener| listener.tls != ListenerTls::Off) {
+        let terms = Terms::load(&listener.handshakes)?;
+        let acceptor = match before.and_then(|old| old.tls.get(&listener.name)) {
+            None => Arc::new(Acceptor::on_terms(&identity, terms)?),
+            Some(known) => {
+                renewal.tls.push((Arc::clone(known), known.prepare(&identity, terms)?));
+                Arc::clone(known)
+            }
+        };
+        acceptors.insert(listener.name.clone(), acceptor);
+    }
+    Ok(acceptors)
 }
 
 fn accounts(

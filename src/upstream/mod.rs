@@ -31,8 +31,8 @@ pub use judge::judge;
 pub use wait::Wait;
 
 use crate::config::{
-    Believed, ClientCertificate, Config, Password, PasswordSource, Servers, Timeouts, TlsFiles, TlsVersion,
-    UPSTREAM_DEFAULT, Upstream as Settings, UpstreamLogin, UpstreamTls,
+    Believed, ClientCertificate, Config, Password, PasswordSource, Servers, Timeouts, TlsFiles, UPSTREAM_DEFAULT,
+    Upstream as Settings, UpstreamLogin, UpstreamTls,
 };
 use crate::mail::SessionFacts;
 use crate::net::dial::Dial;
@@ -67,8 +67,7 @@ pub fn check(settings: &Settings) -> Result<(), SetupError> {
 fn connector(settings: &Settings, hostname: &str) -> Result<Option<Connector>, SetupError> {
     let tls = |error| SetupError::Tls { upstream: settings.name.clone(), error };
     let load = |files: &ClientCertificate| {
-        let (certificate, key) = (files.certificate.clone(), files.key.clone());
-        Identity::load(&TlsFiles { certificate, key, min_version: TlsVersion::Tls12 }, SystemTime::now())
+        Identity::load(&TlsFiles::one(files.certificate.clone(), files.key.clone()), SystemTime::now())
     };
     let ours = settings.certificate.as_ref().map(load).transpose().map_err(tls)?;
     let keys: Vec<[u8; 32]>;

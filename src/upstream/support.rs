@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::Upstream;
-use crate::config::{self as types, Identify, Timeouts, TlsFiles, TlsVersion, UpstreamTls};
+use crate::config::{self as types, CertificateFiles, Identify, Timeouts, TlsFiles, TlsVersion, UpstreamTls};
 use crate::mail::{Hello, PeerName, SessionFacts};
 use crate::net::dial::Tcp;
 use crate::net::dns::Resolver;
@@ -141,8 +141,8 @@ fn acceptor() -> (Acceptor, tempfile::NamedTempFile) {
     let key = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(key.path(), made.key_pem.as_bytes()).unwrap();
     let files = TlsFiles {
-        certificate: certificate.path().to_owned(),
-        key: key.path().to_owned(),
+        first: CertificateFiles { certificate: certificate.path().to_owned(), key: key.path().to_owned() },
+        additional: Vec::new(),
         min_version: TlsVersion::Tls12,
     };
     let identity = tls::Identity::load(&files, std::time::SystemTime::now()).unwrap();

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use crate::config::edge::TlsVersion;
 use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::suggest;
-use crate::config::types::{HeloCheck, Listener, ListenerAuth, ListenerTls, Protocol, TlsFiles, TlsVersion, Vrfy};
+use crate::config::types::{HeloCheck, Listener, ListenerAuth, ListenerTls, Protocol, Vrfy};
 use crate::config::value::Value;
 use crate::smtp::replies;
 
@@ -39,8 +40,13 @@ const ADDRESSES_MAX: usize = 64;
 const ADDRESS_HELP: &str = "write an IP address and a port, \"0.0.0.0:25\" or \"[::]:25\", or a list of them; \"systemd\" takes the \
                             socket that systemd passes under this listener's name";
 
-/// `tls_given`: there is a `[tls]` section, so STARTTLS is what a listener does unless it says otherwise.
-pub(in crate::config) fn read(section: &Section<'_>, tls_given: bool, filter_names: &[String]) -> Option<Listener> {
+/// `tls_given`: there is a `[tls]` section with this lowest version, so STARTTLS is what a listener does unless it says
+/// otherwise.
+pub(in crate::config) fn read(
+    section: &Section<'_>,
+    tls_given: Option<TlsVersion>,
+    filter_names: &[String],
+) -> Option<Listener> {
     let name = section.required("name", "name = \"mx\"", |v| v.parsed("a name", names::NAME_HELP, names::name));
     let addresses = section.required("address", "address = \"0.0.0.0:25\"", addresses);
     let protocol = section.get_or("protocol", Protocol::Smtp, |v| v.one_of(PROTOCOL_CHOICES));
@@ -52,10 +58,11 @@ pub(in crate::config) fn read(section: &Section<'_>, tls_given: bool, filter_nam
                 .help("choose another port, 24 for instance (RFC 2033 section 5)"),
         );
     }
-    let default_tls = if tls_given { ListenerTls::StartTls } else { ListenerTls::Off };
+    let default_tls = if tls_given.is_some() { ListenerTls::StartTls } else { ListenerTls::Off };
     let tls = section.get_or("tls", default_tls, |v| v.one_of(TLS_CHOICES));
     let auth = section.get_or("auth", ListenerAuth::Off, |v| v.one_of(AUTH_CHOICES));
     let require_tls = section.get_or("require-tls", auth == ListenerAuth::Required, Value::flag);
+    let handshakes = edge::handshakes(section, tls, require_tls, tls_given.unwrap_or_default());
     let trust = edge::trust(section);
     let filters = section.get("filters", |v| Ok(filters(v, filter_names))).unwrap_or_else(|| filter_names.to_vec());
     let helo_checks = section.get("helo-checks", |v| Ok(v.list(|item| item.one_of(HELO_CHOICES)))).unwrap_or_default();
@@ -76,6 +83,7 @@ pub(in crate::config) fn read(section: &Section<'_>, tls_given: bool, filter_nam
         tls,
         auth,
         require_tls,
+        handshakes,
         trust,
         filters,
         helo_checks,
@@ -132,17 +140,4 @@ fn filters(value: &Value<'_>, known: &[String]) -> Vec<String> {
     });
     // In the order of the file, whatever order they are listed in: the order of filters is a property of the chain.
     known.iter().filter(|name| named.contains(name)).cloned().collect()
-}
-
-pub(in crate::config) fn tls(section: &Section<'_>) -> Option<TlsFiles> {
-    if !section.present() {
-        return None;
-    }
-    let certificate =
-        section.required("certificate", "certificate = \"/etc/ssl/mx.example.org/fullchain.pem\"", Value::path);
-    let key = section.required("key", "key = \"/etc/ssl/mx.example.org/privkey.pem\"", Value::path);
-    let min_version = section.get_or("min-version", TlsVersion::Tls12, |v| {
-        v.one_of(&[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)])
-    });
-    Some(TlsFiles { certificate: certificate?, key: key?, min_version })
 }

@@ -225,12 +225,12 @@ impl ServerCertVerifier for Pinned {
 /// It protects from those who only listen. The handshake's signatures are checked all the same: whoever answers
 /// holds the key of the certificate shown.
 #[derive(Debug)]
-struct AnyCertificate {
+pub(super) struct AnyCertificate {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl AnyCertificate {
-    fn new() -> AnyCertificate {
+    pub(super) fn new() -> AnyCertificate {
         AnyCertificate { algorithms: provider().signature_verification_algorithms }
     }
 }

@@ -1,13 +1,16 @@
 //! TLS, both ways: towards clients ([`Acceptor`]) and towards the upstream ([`Connector`]).
 //!
 //! This folder is the only place that names rustls. The crypto provider (aws-lc-rs) is always passed
-//! explicitly, never taken from the process. No TLS below 1.2, no client certificates asked for, no early data.
+//! explicitly, never taken from the process. No TLS below 1.2, no early data, no ALPN.
 
+mod choice;
 mod client;
+mod client_certificate;
 mod facts;
 mod self_signed;
 mod server;
 mod shown;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod validity;
@@ -20,7 +23,7 @@ use rustls::crypto::CryptoProvider;
 
 pub use client::{Connector, Expect};
 pub use self_signed::{SelfSigned, self_signed};
-pub use server::{Acceptor, Identity, NextHandshakes};
+pub use server::{Acceptor, Identity, NextHandshakes, Terms};
 pub use shown::Certificate;
 pub(in crate::net) use shown::of_server;
 

@@ -8,13 +8,15 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, ServerConfig, SupportedProtocolVersion};
 
+use super::choice::Choice;
+use super::client_certificate::Verifiers;
 use super::validity::validity;
 use super::{HandshakeError, ServerTls, TlsError, facts, provider, read_pem};
-use crate::config::{TlsFiles, TlsVersion};
+use crate::config::{CertificateFiles, Handshakes, TlsFiles, TlsVersion};
 use crate::mail::TlsFacts;
 use crate::net::socket::Socket;
 
@@ -29,7 +31,7 @@ static TLS13_UP: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 ///
 /// Loading and using are two steps, so that a reload can check everything before it changes anything.
 pub struct Identity {
-    key: Arc<CertifiedKey>,
+    keys: Arc<Choice>,
     min_version: TlsVersion,
     not_after: Option<SystemTime>,
     warnings: Vec<String>,
@@ -48,28 +50,15 @@ impl Identity {
     /// Names the file at fault. A certificate out of its dates is no error: most mail servers do not check it,
     /// and mail must not stop for it. That comes as a [warning](Identity::warnings).
     pub fn load(files: &TlsFiles, now: SystemTime) -> Result<Identity, TlsError> {
-        let chain = certificates("certificate", &files.certificate)?;
-        let key = private_key(&files.key)?;
         let mut warnings = Vec::new();
-        let dates = chain.first().and_then(|leaf| validity(leaf));
-        if let Some(dates) = dates {
-            let path = files.certificate.display();
-            if now > dates.not_after {
-                warnings.push(format!("the certificate {path} has expired"));
-            } else if now < dates.not_before {
-                warnings.push(format!("the certificate {path} is not valid yet; is the clock right?"));
-            } else if now + EXPIRY_WARNING > dates.not_after {
-                warnings.push(format!("the certificate {path} expires within seven days"));
-            }
+        let (first, mut not_after) = one(&files.first, now, &mut warnings)?;
+        let mut others = Vec::new();
+        for pair in &files.additional {
+            let (key, end) = one(pair, now, &mut warnings)?;
+            not_after = not_after.into_iter().chain(end).min();
+            others.push(key);
         }
-        warnings.extend(open_to_all(&files.key));
-        let key = matched(files, chain, key)?;
-        Ok(Identity {
-            key: Arc::new(key),
-            min_version: files.min_version,
-            not_after: dates.map(|dates| dates.not_after),
-            warnings,
-        })
+        Ok(Identity { keys: Arc::new(Choice { first, others }), min_version: files.min_version, not_after, warnings })
     }
 
     /// What the operator should hear although it works: dates, permissions. Whole sentences without a full stop.
@@ -80,14 +69,37 @@ impl Identity {
 
     /// For the side that shows it.
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.key)
+        Arc::clone(&self.keys.first)
     }
 
-    /// The end of the certificate's validity, where it could be read.
+    /// The end of the validity of the certificate that ends first, where it could be read.
     #[must_use]
     pub fn not_after(&self) -> Option<SystemTime> {
         self.not_after
     }
+}
+
+/// One certificate with its key, and the end of its validity.
+fn one(
+    files: &CertificateFiles,
+    now: SystemTime,
+    warnings: &mut Vec<String>,
+) -> Result<(Arc<CertifiedKey>, Option<SystemTime>), TlsError> {
+    let chain = certificates("certificate", &files.certificate)?;
+    let key = private_key(&files.key)?;
+    let dates = chain.first().and_then(|leaf| validity(leaf));
+    if let Some(dates) = dates {
+        let path = files.certificate.display();
+        if now > dates.not_after {
+            warnings.push(format!("the certificate {path} has expired"));
+        } else if now < dates.not_before {
+            warnings.push(format!("the certificate {path} is not valid yet; is the clock right?"));
+        } else if now + EXPIRY_WARNING > dates.not_after {
+            warnings.push(format!("the certificate {path} expires within seven days"));
+        }
+    }
+    warnings.extend(open_to_all(&files.key));
+    Ok((Arc::new(matched(files, chain, key)?), dates.map(|dates| dates.not_after)))
 }
 
 /// All certificates of a PEM file, in their order.
@@ -133,7 +145,7 @@ fn pem_error(error: &pem::Error) -> String {
 }
 
 fn matched(
-    files: &TlsFiles,
+    files: &CertificateFiles,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<CertifiedKey, TlsError> {
@@ -165,16 +177,36 @@ fn open_to_all(path: &Path) -> Option<String> {
         .then(|| format!("the key {} can be read by every user of this machine; chmod o= it", path.display()))
 }
 
-/// Begins TLS with clients. One for the process; a reload changes what the next handshake uses, and a listener
-/// never has to know.
+/// What one listener asks of handshakes beside the certificates, which are everybody's.
+#[derive(Debug)]
+pub struct Terms {
+    min_version: TlsVersion,
+    clients: Option<Verifiers>,
+}
+
+impl Terms {
+    /// # Errors
+    /// When the authorities of client certificates cannot be read.
+    pub fn load(settings: &Handshakes) -> Result<Terms, TlsError> {
+        Ok(Terms { min_version: settings.min_version, clients: Verifiers::load(&settings.client_certificate)? })
+    }
+}
+
+/// Begins TLS with clients. One for a listener; a reload changes what the next handshake uses, and sessions never
+/// have to know.
 pub struct Acceptor {
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Current>,
     /// Kept over reloads, so that tickets handed out before are still good.
     tickets: Arc<dyn ProducesTickets>,
 }
 
+struct Current {
+    config: Arc<ServerConfig>,
+    clients: Option<Verifiers>,
+}
+
 /// What handshakes are to use from some moment on.
-pub struct NextHandshakes(Arc<ServerConfig>);
+pub struct NextHandshakes(Arc<Current>);
 
 impl std::fmt::Debug for NextHandshakes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -189,20 +221,32 @@ impl std::fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
+    /// Without terms of its own: the identity's versions, no client certificates.
+    ///
     /// # Errors
     /// [`TlsError::Setup`] when the crypto library has no randomness or refuses the versions.
     pub fn new(identity: &Identity) -> Result<Acceptor, TlsError> {
-        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Setup(error.to_string()))?;
-        let config = server_config(identity, Arc::clone(&tickets))?;
-        Ok(Acceptor { current: ArcSwap::from_pointee(config), tickets })
+        Acceptor::on_terms(identity, Terms { min_version: identity.min_version, clients: None })
     }
 
-    /// Another identity for [`Acceptor::renew`]; nothing changes yet.
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn on_terms(identity: &Identity, terms: Terms) -> Result<Acceptor, TlsError> {
+        let tickets = ticketer()?;
+        let current = current(identity, terms, Arc::clone(&tickets))?;
+        Ok(Acceptor { current: ArcSwap::from_pointee(current), tickets })
+    }
+
+    /// Another identity and other terms for [`Acceptor::renew`]; nothing changes yet.
     ///
     /// # Errors
     /// As [`Acceptor::new`].
-    pub fn prepare(&self, identity: &Identity) -> Result<NextHandshakes, TlsError> {
-        Ok(NextHandshakes(Arc::new(server_config(identity, Arc::clone(&self.tickets))?)))
+    pub fn prepare(&self, identity: &Identity, terms: Terms) -> Result<NextHandshakes, TlsError> {
+        // A ticket vouches for the certificate that its client showed, or did not have to show, under the terms of
+        // before.
+        let vouches = terms.clients.is_some() || self.current.load().clients.is_some();
+        let tickets = if vouches { ticketer()? } else { Arc::clone(&self.tickets) };
+        Ok(NextHandshakes(Arc::new(current(identity, terms, tickets)?)))
     }
 
     /// Handshakes that begin from now on use this; connections that stand are not touched.
@@ -212,27 +256,37 @@ impl Acceptor {
 
     /// The handshake. Without a time limit of its own: the caller bounds it and drops it when time is up.
     pub(in crate::net) async fn accept(&self, socket: Socket) -> Result<(Box<ServerTls>, TlsFacts), HandshakeError> {
-        let acceptor = tokio_rustls::TlsAcceptor::from(self.current.load_full());
+        let current = self.current.load_full();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&current.config));
         let tls = acceptor.accept(socket).await.map_err(HandshakeError::from_io)?;
-        let facts = facts::of_server(&tls);
+        let mut facts = facts::of_server(&tls);
+        if let Some(clients) = &current.clients {
+            clients.tell(&mut facts, tls.get_ref().1.peer_certificates());
+        }
         Ok((Box::new(tls), facts))
     }
 }
 
-fn server_config(identity: &Identity, tickets: Arc<dyn ProducesTickets>) -> Result<ServerConfig, TlsError> {
-    let versions = match identity.min_version {
+fn ticketer() -> Result<Arc<dyn ProducesTickets>, TlsError> {
+    rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Setup(error.to_string()))
+}
+
+fn current(identity: &Identity, terms: Terms, tickets: Arc<dyn ProducesTickets>) -> Result<Current, TlsError> {
+    let versions = match terms.min_version {
         TlsVersion::Tls12 => TLS12_UP,
         TlsVersion::Tls13 => TLS13_UP,
     };
-    let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.key)));
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
-        .map_err(|error| TlsError::Setup(error.to_string()))?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
+        .map_err(|error| TlsError::Setup(error.to_string()))?;
+    let builder = match &terms.clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(&clients.handshake)),
+    };
+    let mut config = builder.with_cert_resolver(Arc::clone(&identity.keys) as Arc<dyn ResolvesServerCert>);
     config.ticketer = tickets;
     config.send_tls13_tickets = TICKETS;
     // Tickets carry the sessions; a table of them would be memory per client.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
+    Ok(Current { config: Arc::new(config), clients: terms.clients })
 }

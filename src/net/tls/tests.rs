@@ -1,6 +1,9 @@
 //! Handshakes over loopback, both sides ours; and what is said about files that will not do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod clients;
+mod sessions;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::config::{TlsFiles, TlsVersion};
+use crate::config::{CertificateFiles, Handshakes, TlsFiles, TlsVersion};
 use crate::mail::TlsFacts;
 use crate::net::Stream;
 
@@ -30,7 +33,14 @@ fn files(name: &str) -> Files {
     let pair = self_signed(&[name]).unwrap();
     let certificate = write("cert.pem", &dir, &pair.certificate_pem);
     let key = write("key.pem", &dir, &pair.key_pem);
-    Files { dir, files: TlsFiles { certificate, key, min_version: TlsVersion::Tls12 } }
+    Files {
+        dir,
+        files: TlsFiles {
+            first: CertificateFiles { certificate, key },
+            additional: Vec::new(),
+            min_version: TlsVersion::Tls12,
+        },
+    }
 }
 
 fn load(files: &TlsFiles) -> Result<Identity, TlsError> {
@@ -107,7 +117,7 @@ async fn a_close_without_close_notify_is_an_ordinary_end() {
 async fn a_verified_name_needs_the_ca_and_the_name() {
     let held = files("mail.example.org");
     let acceptor = Acceptor::new(&load(&held.files).unwrap()).unwrap();
-    let expect = |name| Expect::Verified { name, ca_file: Some(&held.files.certificate) };
+    let expect = |name| Expect::Verified { name, ca_file: Some(&held.files.first.certificate) };
     let good = Connector::new(&expect("mail.example.org")).unwrap();
     assert!(handshake(&acceptor, &good).await.1.is_ok());
 
@@ -118,7 +128,7 @@ async fn a_verified_name_needs_the_ca_and_the_name() {
     drop(server);
 
     let stranger = files("mail.example.org");
-    let expect = Expect::Verified { name: "mail.example.org", ca_file: Some(&stranger.files.certificate) };
+    let expect = Expect::Verified { name: "mail.example.org", ca_file: Some(&stranger.files.first.certificate) };
     let (_, client) = handshake(&acceptor, &Connector::new(&expect).unwrap()).await;
     assert!(matches!(client, Err(HandshakeError::Failed(_))));
 }
@@ -127,7 +137,7 @@ async fn a_verified_name_needs_the_ca_and_the_name() {
 #[tokio::test]
 async fn a_pinned_key_is_enough_and_no_other_will_do() {
     let files = files("mx.example.org");
-    let certificate = super::server::certificates("certificate", &files.files.certificate).unwrap().remove(0);
+    let certificate = super::server::certificates("certificate", &files.files.first.certificate).unwrap().remove(0);
     let parsed = rustls::server::ParsedCertificate::try_from(&certificate).unwrap();
     let key = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &parsed.subject_public_key_info());
     let key: [u8; 32] = key.as_ref().try_into().unwrap();
@@ -142,7 +152,7 @@ async fn a_pinned_key_is_enough_and_no_other_will_do() {
 async fn a_certificate_of_ours_is_shown_where_it_is_asked_for() {
     let (server, ours) = (files("mx.example.org"), files("gateway.example.org"));
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(super::server::certificates("certificate", &ours.files.certificate).unwrap().remove(0)).unwrap();
+    roots.add(super::server::certificates("certificate", &ours.files.first.certificate).unwrap().remove(0)).unwrap();
     let asks = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
     let identity = load(&server.files).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(provider())
@@ -171,7 +181,14 @@ fn self_signed_ca(name: &str, first_day: i64, last_day: i64) -> Files {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let certificate = write("cert.pem", &dir, &params.self_signed(&pair).unwrap().pem());
     let key = write("key.pem", &dir, &pair.serialize_pem());
-    Files { dir, files: TlsFiles { certificate, key, min_version: TlsVersion::Tls12 } }
+    Files {
+        dir,
+        files: TlsFiles {
+            first: CertificateFiles { certificate, key },
+            additional: Vec::new(),
+            min_version: TlsVersion::Tls12,
+        },
+    }
 }
 
 #[tokio::test]
@@ -184,13 +201,13 @@ async fn a_self_signed_certificate_is_believed_where_it_is_named() {
     ] {
         let held = self_signed_ca(name, first_day, last_day);
         let acceptor = Acceptor::new(&load(&held.files).unwrap()).unwrap();
-        let expect = Expect::Verified { name: "mail.example.org", ca_file: Some(&held.files.certificate) };
+        let expect = Expect::Verified { name: "mail.example.org", ca_file: Some(&held.files.first.certificate) };
         let client = handshake(&acceptor, &Connector::new(&expect).unwrap()).await.1;
         assert_eq!(client.is_ok(), believed, "{name} {first_day} {last_day}: {client:?}");
     }
     let (held, stranger) = (self_signed_ca("mail.example.org", -1, 1), self_signed_ca("mail.example.org", -1, 1));
     let acceptor = Acceptor::new(&load(&held.files).unwrap()).unwrap();
-    let expect = Expect::Verified { name: "mail.example.org", ca_file: Some(&stranger.files.certificate) };
+    let expect = Expect::Verified { name: "mail.example.org", ca_file: Some(&stranger.files.first.certificate) };
     assert!(handshake(&acceptor, &Connector::new(&expect).unwrap()).await.1.is_err());
 }
 
@@ -216,16 +233,17 @@ async fn a_reload_serves_the_next_handshake_and_bad_files_change_nothing() {
     let first = files("first.example.org");
     let acceptor = Acceptor::new(&load(&first.files).unwrap()).unwrap();
     let second = files("second.example.org");
-    let expect = Expect::Verified { name: "second.example.org", ca_file: Some(&second.files.certificate) };
+    let expect = Expect::Verified { name: "second.example.org", ca_file: Some(&second.files.first.certificate) };
     let wants_second = Connector::new(&expect).unwrap();
     assert!(handshake(&acceptor, &wants_second).await.1.is_err());
 
-    std::fs::write(&first.files.certificate, "").unwrap();
+    std::fs::write(&first.files.first.certificate, "").unwrap();
     assert!(load(&first.files).is_err());
     let any = Connector::new(&Expect::Any { host: "first.example.org" }).unwrap();
     assert!(handshake(&acceptor, &any).await.0.is_ok());
 
-    acceptor.renew(acceptor.prepare(&load(&second.files).unwrap()).unwrap());
+    let terms = Terms::load(&Handshakes::default()).unwrap();
+    acceptor.renew(acceptor.prepare(&load(&second.files).unwrap(), terms).unwrap());
     assert!(handshake(&acceptor, &wants_second).await.1.is_ok());
 }
 
@@ -257,36 +275,36 @@ fn every_file_that_will_not_do_is_named_with_its_reason() {
         change(&mut changed);
         load(&changed).unwrap_err().to_string()
     };
-    let missing = refuse(&|files| files.certificate = "/nonexistent/cert.pem".into());
+    let missing = refuse(&|files| files.first.certificate = "/nonexistent/cert.pem".into());
     assert!(missing.contains("/nonexistent/cert.pem") && missing.contains("No such file"), "{missing}");
 
     let empty = write("empty.pem", &held.dir, "");
-    assert!(refuse(&|files| files.certificate = empty.clone()).contains("holds no certificate"));
-    assert!(refuse(&|files| files.key = empty.clone()).contains("holds no private key"));
+    assert!(refuse(&|files| files.first.certificate = empty.clone()).contains("holds no certificate"));
+    assert!(refuse(&|files| files.first.key = empty.clone()).contains("holds no private key"));
     // The usual mistake: both settings name the same file.
-    assert!(refuse(&|files| files.key = files.certificate.clone()).contains("holds no private key"));
+    assert!(refuse(&|files| files.first.key = files.first.certificate.clone()).contains("holds no private key"));
 
     let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let locked = write("locked.pem", &held.dir, locked);
-    assert!(refuse(&|files| files.key = locked.clone()).contains("protected by a password"));
+    assert!(refuse(&|files| files.first.key = locked.clone()).contains("protected by a password"));
 
-    let torn = std::fs::read_to_string(&held.files.key).unwrap();
+    let torn = std::fs::read_to_string(&held.files.first.key).unwrap();
     let torn = write("torn.pem", &held.dir, &torn[..torn.len() / 2]);
-    let said = refuse(&|files| files.key = torn.clone());
+    let said = refuse(&|files| files.first.key = torn.clone());
     assert!(said.contains("torn.pem") && said.contains("cut short"), "{said}");
 
     let other = files("mx.example.org");
-    let said = refuse(&|files| files.key = other.files.key.clone());
+    let said = refuse(&|files| files.first.key = other.files.first.key.clone());
     assert!(said.contains("does not belong to the certificate") && said.contains("same renewal"), "{said}");
 
-    let mut reversed = std::fs::read_to_string(&other.files.certificate).unwrap();
-    reversed.push_str(&std::fs::read_to_string(&held.files.certificate).unwrap());
+    let mut reversed = std::fs::read_to_string(&other.files.first.certificate).unwrap();
+    reversed.push_str(&std::fs::read_to_string(&held.files.first.certificate).unwrap());
     let reversed = write("reversed.pem", &held.dir, &reversed);
-    let said = refuse(&|files| files.certificate = reversed.clone());
+    let said = refuse(&|files| files.first.certificate = reversed.clone());
     assert!(said.contains("must come first"), "{said}");
 
     let huge = write("huge.pem", &held.dir, &"x".repeat(usize::try_from(PEM_BYTES_MAX).unwrap() + 1));
-    assert!(refuse(&|files| files.certificate = huge.clone()).contains("not a PEM file"));
+    assert!(refuse(&|files| files.first.certificate = huge.clone()).contains("not a PEM file"));
 }
 
 #[test]
@@ -299,7 +317,7 @@ fn dates_and_permissions_are_warnings() {
     assert!(at(now + 366 * day).contains("has expired"));
     assert!(at(now + 362 * day).contains("expires within seven days"));
     assert!(at(now - 3 * day).contains("not valid yet"));
-    std::fs::set_permissions(&held.files.key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(&held.files.first.key, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(at(now).contains("can be read by every user"));
     let left = load(&held.files).unwrap().not_after().unwrap().duration_since(now).unwrap();
     assert!(left > 364 * day && left <= 365 * day);

@@ -22,6 +22,18 @@ const GENERALIZED_TIME: u8 = 0x18;
 
 /// `Certificate → tbsCertificate → validity` (RFC 5280 4.1).
 pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
+    let (validity, _) = expect(SEQUENCE, to_validity(certificate)?)?;
+    let (not_before, rest) = instant(validity)?;
+    let (not_after, _) = instant(rest)?;
+    Some(Validity { not_before, not_after })
+}
+
+/// From the subject on: it is behind the validity.
+pub(super) fn to_subject(certificate: &[u8]) -> Option<&[u8]> {
+    expect(SEQUENCE, to_validity(certificate)?).map(|(_, rest)| rest)
+}
+
+fn to_validity(certificate: &[u8]) -> Option<&[u8]> {
     let (certificate, _) = expect(SEQUENCE, certificate)?;
     let (mut to_be_signed, _) = expect(SEQUENCE, certificate)?;
     if to_be_signed.first() == Some(&VERSION) {
@@ -31,10 +43,7 @@ pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
     for _ in 0..3 {
         to_be_signed = element(to_be_signed)?.2;
     }
-    let (validity, _) = expect(SEQUENCE, to_be_signed)?;
-    let (not_before, rest) = instant(validity)?;
-    let (not_after, _) = instant(rest)?;
-    Some(Validity { not_before, not_after })
+    Some(to_be_signed)
 }
 
 /// The first element: its tag, its content, and what follows it.

@@ -113,11 +113,7 @@ impl Stage {
 
     pub(crate) fn acceptor(&self) -> Acceptor {
         let file = |name| self.identity.path().join(name);
-        let files = config::TlsFiles {
-            certificate: file("certificate.pem"),
-            key: file("key.pem"),
-            min_version: config::TlsVersion::Tls12,
-        };
+        let files = config::TlsFiles::one(file("certificate.pem"), file("key.pem"));
         Acceptor::new(&tls::Identity::load(&files, std::time::SystemTime::now()).unwrap()).unwrap()
     }
 
