@@ -19,8 +19,8 @@ usage: cargo xtask COMMAND
 
   demo [--once]                    a gateway, a mailbox behind it, and mail going through both
   test [--list] [--only STEP]...   everything a change has to pass, in order; stops at the first failure
-  bench [--rounds N] [--write-readme] [--program FILE]
-                                   cost of a message and of an idle connection, beside the direct way
+  bench [--rounds N] [--only LOAD] [--write-readme] [--program FILE]
+                                   cost of a message and of an idle connection, beside the direct way and HAProxy
   faults                           plays every fault and writes docs/faults.md anew
   fuzz [--seconds N] [TARGET]...   each fuzz target for so long (60), from its seeds and the dialogs; wants nightly Rust
   advisories                       the dependencies against the RustSec database (needs the network)
@@ -33,7 +33,6 @@ fn main() -> ExitCode {
         Some((&"test", rest)) => test::all(rest),
         Some((&"demo", rest)) => demo::main(rest),
         Some((&"bench", rest)) => bench::main(rest),
-        Some((&"hold-connections", rest)) => bench::hold_connections(rest),
         Some((&"faults", [])) => test::write_faults(),
         Some((&"fuzz", rest)) => fuzz::run_targets(rest),
         Some((&"advisories", [])) => test::advisories(),

@@ -1,7 +1,7 @@
 //! What an idle client costs in memory: connections that have said EHLO and then nothing.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 
 use super::process::{Gateway, with_all_descriptors};
@@ -10,6 +10,8 @@ use crate::shell::Outcome;
 /// What one count of connections showed.
 pub(crate) struct Idle {
     pub(crate) connections: usize,
+    /// After STARTTLS and another EHLO.
+    pub(crate) encrypted: bool,
     /// Proportional set size before the clients came and while they were there.
     pub(crate) before_kib: u64,
     pub(crate) during_kib: u64,
@@ -22,20 +24,28 @@ impl Idle {
 }
 
 /// Opens the connections from a process of its own (they count against its descriptors) and looks at the gateway.
-pub(crate) fn measure(gateway: &Gateway, connections: usize) -> Outcome<Idle> {
-    // One client first, so that what is made once is not counted.
-    hold(gateway.port, 50, || Ok(()))?;
+pub(crate) fn measure(gateway: &Gateway, client: &Path, connections: usize, encrypted: bool) -> Outcome<Idle> {
+    // Some clients first, so that what is made once is not counted.
+    hold(gateway, client, 50, encrypted, || Ok(()))?;
     let before_kib = pss_kib(gateway.process_id())?;
-    let during_kib = hold(gateway.port, connections, || pss_kib(gateway.process_id()))?;
+    let during_kib = hold(gateway, client, connections, encrypted, || pss_kib(gateway.process_id()))?;
     println!("   {connections} idle connections: {before_kib} KiB before, {during_kib} KiB with them");
-    Ok(Idle { connections, before_kib, during_kib })
+    Ok(Idle { connections, encrypted, before_kib, during_kib })
 }
 
-/// Runs `look` while another process of ours holds the connections.
-fn hold<T>(port: u16, connections: usize, look: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    let own = std::env::current_exe().map_err(|why| why.to_string())?;
-    let mut command = with_all_descriptors(&own);
-    command.args(["hold-connections", &port.to_string(), &connections.to_string()]);
+/// Runs `look` while a process of the client's holds the connections.
+fn hold<T>(
+    gateway: &Gateway,
+    client: &Path,
+    connections: usize,
+    encrypted: bool,
+    look: impl FnOnce() -> Outcome<T>,
+) -> Outcome<T> {
+    let mut command = with_all_descriptors(client);
+    command.arg(format!("127.0.0.1:{}", gateway.port)).args(["--hold", "--at-once", &connections.to_string()]);
+    if encrypted {
+        command.arg("--starttls");
+    }
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -52,41 +62,6 @@ fn hold<T>(port: u16, connections: usize, look: impl FnOnce() -> Outcome<T>) -> 
     drop(child.stdin.take());
     child.wait().map_err(|why| why.to_string())?;
     seen
-}
-
-/// The other process: opens, says EHLO, says `ready`, and waits for the end of its input.
-pub(crate) fn hold_connections(words: &[&str]) -> Outcome {
-    let [port, connections] = words else { return Err("hold-connections wants a port and a number".into()) };
-    let (port, connections) =
-        port.parse::<u16>().ok().zip(connections.parse::<usize>().ok()).ok_or("these are not numbers")?;
-    let mut held = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        held.push(greet(port).map_err(|why| format!("connection {}: {why}", held.len() + 1))?);
-    }
-    println!("ready");
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    Ok(())
-}
-
-fn greet(port: u16) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    read_reply(&stream)?;
-    stream.write_all(b"EHLO client.test\r\n")?;
-    read_reply(&stream)?;
-    Ok(stream)
-}
-
-fn read_reply(stream: &TcpStream) -> std::io::Result<()> {
-    let mut reader = BufReader::with_capacity(1_024, stream);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        match line.as_bytes() {
-            [b'2', _, _, b'-', ..] => {}
-            [b'2', _, _, b' ', ..] => return Ok(()),
-            _ => return Err(std::io::Error::other(format!("unexpected reply: {line:?}"))),
-        }
-    }
 }
 
 fn pss_kib(process: u32) -> Outcome<u64> {

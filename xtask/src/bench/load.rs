@@ -1,10 +1,9 @@
 //! A load, candidate by candidate, round by round.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
-use crate::shell::Outcome;
-use crate::tools;
+use crate::shell::{Outcome, output};
 
 /// Kernel ticks per second, as `/proc` counts CPU time. Linux shows 100 to programs on every machine.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -12,31 +11,52 @@ const PER_MESSAGES: f64 = 10_000.0;
 
 /// Somebody who takes mail.
 pub(crate) struct Candidate {
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
     pub(crate) port: u16,
+    pub(crate) cipher: Cipher,
     /// Whose CPU is counted; nobody's for the direct way.
     pub(crate) process: Option<u32>,
 }
 
-pub(crate) struct Scenario {
-    pub(crate) name: &'static str,
-    messages: u32,
-    /// Of smtp-source.
-    arguments: &'static [&'static str],
+/// How a candidate takes connections that are to be encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cipher {
+    None,
+    StartTls,
+    Implicit,
 }
 
-pub(crate) const SCENARIOS: [Scenario; 3] = [
-    Scenario { name: "4 KiB, a connection each, 50 at once", messages: 6_000, arguments: &["-s", "50", "-l", "4096"] },
-    Scenario {
-        name: "4 KiB, connections kept, 50 at once",
-        messages: 12_000,
-        arguments: &["-d", "-s", "50", "-l", "4096"],
-    },
-    Scenario {
-        name: "1 MiB, connections kept, 8 at once",
-        messages: 600,
-        arguments: &["-d", "-s", "8", "-l", "1048576"],
-    },
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// Of the ratio to HAProxy's CPU, in hundredths; what was set out to reach.
+    pub(crate) goal: Option<u32>,
+    pub(crate) encrypted: bool,
+    messages: u32,
+    /// Of `benches/load`.
+    arguments: &'static str,
+}
+
+const fn row(name: &'static str, goal: u32, messages: u32, arguments: &'static str) -> Scenario {
+    let goal = if goal == 0 { None } else { Some(goal) };
+    Scenario { name, goal, encrypted: false, messages, arguments }
+}
+
+const fn encrypted(row: Scenario) -> Scenario {
+    Scenario { encrypted: true, ..row }
+}
+
+pub(crate) const SCENARIOS: [Scenario; 11] = [
+    row("4 KiB, a connection each, 50 at once", 60, 5_000, "--at-once 50"),
+    row("4 KiB, connections kept, 50 at once", 95, 10_000, "--at-once 50 --kept"),
+    row("the same, MAIL RCPT DATA in one packet", 110, 15_000, "--at-once 50 --kept --pipelined"),
+    row("1 MiB, connections kept, 8 at once", 75, 400, "--at-once 8 --kept --octets 1048576"),
+    row("10 MiB, connections kept, 4 at once", 70, 60, "--at-once 4 --kept --octets 10485760"),
+    row("4 KiB, a connection each, one at a time", 0, 2_000, ""),
+    encrypted(row("TLS 1.3: full handshakes, 50 at once", 42, 3_000, "--at-once 50 --handshakes")),
+    encrypted(row("TLS 1.3: resumed handshakes, 50 at once", 0, 3_000, "--at-once 50 --handshakes --resumed")),
+    encrypted(row("TLS: 4 KiB, a connection each, 50 at once", 55, 3_000, "--at-once 50")),
+    encrypted(row("TLS: 4 KiB, connections kept, 50 at once", 80, 10_000, "--at-once 50 --kept")),
+    encrypted(row("TLS: 1 MiB, connections kept, 8 at once", 75, 400, "--at-once 8 --kept --octets 1048576")),
 ];
 
 /// Medians of one candidate.
@@ -46,59 +66,76 @@ pub(crate) struct Figures {
     pub(crate) throughput_ratio: f64,
     /// Seconds of CPU per 10,000 messages.
     pub(crate) cpu: Option<f64>,
+    /// Of HAProxy in the same round.
+    pub(crate) cpu_ratio: Option<f64>,
+    /// Of half of the messages, in milliseconds.
+    pub(crate) latency_ms: f64,
 }
 
 /// One scenario: the figures in the order of the candidates.
 pub(crate) struct Measured {
-    pub(crate) scenario: &'static str,
     pub(crate) figures: Vec<Figures>,
 }
 
-/// Measures every candidate once in each round, starting with another one each time.
-pub(crate) fn measure(scenario: &Scenario, candidates: &[Candidate], rounds: usize) -> Outcome<Measured> {
-    let mut rates = vec![Vec::new(); candidates.len()];
-    let mut costs = vec![Vec::new(); candidates.len()];
+/// What one candidate did in one round.
+#[derive(Clone, Copy)]
+struct Run {
+    rate: f64,
+    cpu: Option<f64>,
+    latency_ms: f64,
+}
+
+/// Measures every candidate once in each round, starting with another one each time. The first one is the direct way;
+/// `haproxy` is the place of HAProxy.
+pub(crate) fn measure(
+    client: &Path,
+    scenario: &Scenario,
+    candidates: &[Candidate],
+    haproxy: Option<usize>,
+    rounds: usize,
+) -> Outcome<Measured> {
+    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); candidates.len()];
     for round in 0..=rounds {
         for turn in 0..candidates.len() {
             let index = (round + turn) % candidates.len();
-            let (Some(candidate), Some(rates), Some(costs)) =
-                (candidates.get(index), rates.get_mut(index), costs.get_mut(index))
-            else {
-                continue;
-            };
-            let (rate, cost) = send(scenario, candidate)?;
+            let (Some(candidate), Some(runs)) = (candidates.get(index), runs.get_mut(index)) else { continue };
+            let run = send(client, scenario, candidate)?;
             // The first round only warms up.
             if round > 0 {
-                rates.push(rate);
-                costs.extend(cost);
-                println!("   {}, round {round}: {}: {rate:.0} messages/s", scenario.name, candidate.name);
+                runs.push(run);
+                let cpu = run.cpu.map_or_else(String::new, |cpu| format!(", {cpu:.2} CPU s per 10,000"));
+                println!("   {}, round {round}: {}: {:.0}/s{cpu}", scenario.name, candidate.name, run.rate);
             }
         }
     }
-    let direct = rates.first().cloned().unwrap_or_default();
-    let figures = rates.iter().zip(&costs).map(|(rates, costs)| Figures {
-        messages_per_second: median(rates.clone()).unwrap_or_default(),
-        throughput_ratio: median(rates.iter().zip(&direct).map(|(own, direct)| own / direct).collect())
+    let direct = runs.first().cloned().unwrap_or_default();
+    let peer = haproxy.and_then(|index| runs.get(index)).cloned().unwrap_or_default();
+    let figures = runs.iter().map(|runs| Figures {
+        messages_per_second: median(runs.iter().map(|run| run.rate).collect()).unwrap_or_default(),
+        throughput_ratio: median(runs.iter().zip(&direct).map(|(own, direct)| own.rate / direct.rate).collect())
             .unwrap_or_default(),
-        cpu: median(costs.clone()),
+        cpu: median(runs.iter().filter_map(|run| run.cpu).collect()),
+        cpu_ratio: median(runs.iter().zip(&peer).filter_map(|(own, peer)| Some(own.cpu? / peer.cpu?)).collect()),
+        latency_ms: median(runs.iter().map(|run| run.latency_ms).collect()).unwrap_or_default(),
     });
-    Ok(Measured { scenario: scenario.name, figures: figures.collect() })
+    Ok(Measured { figures: figures.collect() })
 }
 
-/// Messages per second, and CPU per 10,000 messages.
-fn send(scenario: &Scenario, candidate: &Candidate) -> Outcome<(f64, Option<f64>)> {
-    let program = tools::find("smtp-source").ok_or("smtp-source is missing (Debian: postfix)")?;
+fn send(client: &Path, scenario: &Scenario, candidate: &Candidate) -> Outcome<Run> {
     let before = candidate.process.map(cpu_ticks).transpose()?;
-    let start = Instant::now();
-    let mut command = Command::new(program);
-    command.args(scenario.arguments).args(["-m", &scenario.messages.to_string(), "-C", "10"]);
-    command.args(["-M", "client.test", "-f", "ann@client.test", "-t", "bob@inside.test"]);
-    command.arg(format!("127.0.0.1:{}", candidate.port)).stdin(Stdio::null());
-    let status = command.status().map_err(|why| format!("cannot start smtp-source: {why}"))?;
-    if !status.success() {
-        return Err(format!("{}: {} did not take all messages", scenario.name, candidate.name));
-    }
-    let seconds = start.elapsed().as_secs_f64();
+    let mut command = Command::new(client);
+    command.arg(format!("127.0.0.1:{}", candidate.port)).args(scenario.arguments.split_ascii_whitespace());
+    command.args(["--messages", &scenario.messages.to_string()]).stdin(Stdio::null());
+    match candidate.cipher {
+        Cipher::StartTls if scenario.encrypted => command.arg("--starttls"),
+        Cipher::Implicit if scenario.encrypted => command.arg("--implicit"),
+        _ => &mut command,
+    };
+    let said = output(command).map_err(|why| format!("{}: {}: {why}", scenario.name, candidate.name))?;
+    let value = |key: &str| {
+        let word = said.split_ascii_whitespace().find_map(|word| word.strip_prefix(key));
+        word.and_then(|number| number.parse::<f64>().ok()).ok_or_else(|| format!("no {key} in {said:?}"))
+    };
     let messages = f64::from(scenario.messages);
     let cpu = match (before, candidate.process) {
         (Some(before), Some(process)) => {
@@ -106,7 +143,7 @@ fn send(scenario: &Scenario, candidate: &Candidate) -> Outcome<(f64, Option<f64>
         }
         _ => None,
     };
-    Ok((messages / seconds, cpu))
+    Ok(Run { rate: messages / value("seconds=")?, cpu, latency_ms: value("p50_us=")? / 1_000.0 })
 }
 
 /// User and system time of a process with all its threads, in ticks.

@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: what the gateway costs, beside the same load without it.
+//! `cargo xtask bench`: what the gateway costs, beside the same load without it, and beside HAProxy where it is
+//! installed.
 //!
-//! Postfix's smtp-source sends to Postfix's smtp-sink, directly and through the gateway with 0, 1 and 3 filters. The
-//! candidates take turns within each round, so that a figure and the one it is compared with come from the same
-//! minute. CPU per 10,000 messages is the figure to steer by; messages per second say as much about the machine.
+//! The client is `benches/load`, the server Postfix's smtp-sink. The candidates take turns within each round, so
+//! that a figure and the one it is compared with come from the same minute. CPU per 10,000 messages, as a ratio to
+//! HAProxy's, is the figure to steer by; messages per second say as much about the machine.
 
 mod idle;
 mod load;
@@ -13,60 +14,99 @@ use std::path::PathBuf;
 
 use crate::shell::{Outcome, cargo, root, run};
 use crate::tools;
-use load::{Candidate, SCENARIOS};
-use process::{Gateway, Scratch, Sink};
+use load::{Candidate, Cipher, Measured, SCENARIOS, Scenario};
+use process::{Certificate, Gateway, Haproxy, Scratch, Setup, Sink};
 
-pub(crate) use idle::hold_connections;
-
-/// Filters of the standard set, in the order in which a candidate with fewer of them leaves them out.
-const FILTER_COUNTS: [usize; 3] = [0, 1, 3];
 const IDLE_CONNECTIONS: [usize; 2] = [1_000, 9_500];
+const IDLE_CONNECTIONS_TLS: usize = 1_000;
 const ROUNDS: usize = 5;
 
 struct Options {
     rounds: usize,
     write_readme: bool,
+    /// Only loads with this in their name, and no memory.
+    only: Option<String>,
     /// Another build of the gateway, to compare with.
     program: Option<PathBuf>,
+}
+
+/// Where mail goes in and what it goes through.
+struct Ways {
+    plain: Vec<Candidate>,
+    encrypted: Vec<Candidate>,
+    /// HAProxy's place in both, where it is installed.
+    haproxy: Option<usize>,
 }
 
 /// Measures, prints the tables, and puts them into README.md if told to.
 pub(crate) fn main(words: &[&str]) -> Outcome {
     let options = parse(words)?;
     tools::mail_programs()?;
-    let program = match options.program {
-        Some(program) => program,
-        None => build()?,
-    };
+    let client = build()?;
+    let program = options.program.clone().unwrap_or_else(|| root().join("target/release/wasmilter"));
     let scratch = Scratch::new()?;
-    let sink = Sink::start(&scratch)?;
-    let gateways: Vec<Gateway> = FILTER_COUNTS
-        .into_iter()
-        .map(|filters| Gateway::start(&program, &scratch, sink.port, filters))
-        .collect::<Outcome<_>>()?;
-    let mut candidates = vec![Candidate { name: "direct".into(), port: sink.port, process: None }];
-    candidates.extend(gateways.iter().map(|gateway| Candidate {
-        name: format!("wasmilter, {}", count(gateway.filters)),
-        port: gateway.port,
-        process: Some(gateway.process_id()),
-    }));
-    let mut results = Vec::new();
-    for scenario in &SCENARIOS {
-        results.push(load::measure(scenario, &candidates, options.rounds)?);
+    let certificate = Certificate::make(&scratch)?;
+    let sink = Sink::start(&scratch, false)?;
+    let told = Sink::start(&scratch, true)?;
+    let start = |setup: Setup<'_>| Gateway::start(&program, &scratch, &setup);
+    let usual = Setup { sink: sink.port, certificate: &certificate, xclient: false, filters: 0 };
+    let gateways = [
+        ("wasmilter", start(usual)?),
+        ("with XCLIENT", start(Setup { sink: told.port, xclient: true, ..usual })?),
+        ("3 filters", start(Setup { filters: 3, ..usual })?),
+    ];
+    let peers = match tools::find("haproxy") {
+        Some(haproxy) => Some([
+            Haproxy::start(&haproxy, &scratch, sink.port, None)?,
+            Haproxy::start(&haproxy, &scratch, sink.port, Some(&certificate))?,
+        ]),
+        None => None,
+    };
+    let ways = ways(&sink, &gateways, peers.as_ref());
+    let mut results: Vec<(&Scenario, Measured)> = Vec::new();
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    for scenario in SCENARIOS.iter().filter(|scenario| wanted(scenario.name)) {
+        let candidates = if scenario.encrypted { &ways.encrypted } else { &ways.plain };
+        results.push((scenario, load::measure(&client, scenario, candidates, ways.haproxy, options.rounds)?));
     }
     drop(gateways);
     let mut memory = Vec::new();
-    for connections in IDLE_CONNECTIONS {
-        let gateway = Gateway::start(&program, &scratch, sink.port, 0)?;
-        memory.push(idle::measure(&gateway, connections)?);
+    if options.only.is_none() {
+        for (connections, encrypted) in
+            IDLE_CONNECTIONS.map(|count| (count, false)).into_iter().chain([(IDLE_CONNECTIONS_TLS, true)])
+        {
+            memory.push(idle::measure(&start(usual)?, &client, connections, encrypted)?);
+        }
     }
-    let text = table::render(&candidates, &results, &memory)?;
+    let text = table::render(&ways, &results, &memory)?;
     println!("\n{text}");
     if options.write_readme { table::write_into(&root().join("README.md"), &text) } else { Ok(()) }
 }
 
+fn ways(sink: &Sink, gateways: &[(&'static str, Gateway); 3], peers: Option<&[Haproxy; 2]>) -> Ways {
+    let direct = || Candidate { name: "direct", port: sink.port, cipher: Cipher::None, process: None };
+    let (mut plain, mut encrypted) = (vec![direct()], vec![direct()]);
+    if let Some([clear, tls]) = peers {
+        let peer = |haproxy: &Haproxy| Candidate {
+            name: "HAProxy",
+            port: haproxy.port,
+            cipher: Cipher::Implicit,
+            process: Some(haproxy.process_id()),
+        };
+        plain.push(peer(clear));
+        encrypted.push(peer(tls));
+    }
+    for (name, gateway) in gateways {
+        let candidate =
+            || Candidate { name, port: gateway.port, cipher: Cipher::StartTls, process: Some(gateway.process_id()) };
+        plain.push(candidate());
+        encrypted.push(candidate());
+    }
+    Ways { plain, encrypted, haproxy: peers.map(|_| 1) }
+}
+
 fn parse(words: &[&str]) -> Outcome<Options> {
-    let mut options = Options { rounds: ROUNDS, write_readme: false, program: None };
+    let mut options = Options { rounds: ROUNDS, write_readme: false, only: None, program: None };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
@@ -75,6 +115,7 @@ fn parse(words: &[&str]) -> Outcome<Options> {
                 let rounds = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
                 options.rounds = rounds.ok_or("--rounds wants a number")?;
             }
+            "--only" => options.only = Some((*words.next().ok_or("--only wants a part of a load's name")?).into()),
             "--program" => options.program = Some(words.next().ok_or("--program wants a path")?.into()),
             other => return Err(format!("`bench` does not know the word {other}")),
         }
@@ -82,17 +123,12 @@ fn parse(words: &[&str]) -> Outcome<Options> {
     Ok(options)
 }
 
+/// The gateway, the filters, and the client: its path.
 fn build() -> Outcome<PathBuf> {
     tools::wasm_targets()?;
     run(tools::filters())?;
-    run(cargo(&["build", "--quiet", "--locked", "--release"]))?;
-    Ok(root().join("target/release/wasmilter"))
-}
-
-fn count(filters: usize) -> String {
-    match filters {
-        0 => "no filter".into(),
-        1 => "1 filter".into(),
-        n => format!("{n} filters"),
-    }
+    // One after the other: built together, they would share features, and the gateway is to be as it is shipped.
+    run(cargo(&["build", "--quiet", "--locked", "--release", "--bin", "wasmilter"]))?;
+    run(cargo(&["build", "--quiet", "--locked", "--release", "--package", "load"]))?;
+    Ok(root().join("target/release/load"))
 }

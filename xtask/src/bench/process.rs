@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::shell::{Outcome, root};
+use crate::shell::{Outcome, output, root};
 use crate::tools;
 
 /// The time a process gets until it answers at its port.
@@ -75,31 +75,103 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    pub(crate) fn start(scratch: &Scratch) -> Outcome<Sink> {
+    /// One that takes XCLIENT, as often as it is said, or has never heard of it.
+    pub(crate) fn start(scratch: &Scratch, xclient: bool) -> Outcome<Sink> {
         let port = free_port()?;
         let program = tools::find("smtp-sink").ok_or("smtp-sink is missing (Debian: postfix)")?;
         let mut command = Command::new(program);
         command.current_dir(&scratch.path).stdin(Stdio::null()).stdout(Stdio::null());
         // As root it wants to be told whom to become.
         command.args(["-u", "nobody", "-m", "10000", "-t", "3000", "-h", "sink.test"]);
+        if !xclient {
+            command.args(["-C", "-F"]);
+        }
         command.args([&format!("127.0.0.1:{port}"), "1024"]);
         let process = Running::start(&mut command)?.answers_at(port)?;
         Ok(Sink { port, _process: process })
     }
 }
 
-/// A gateway with so many of the standard filters.
+/// A certificate and its key, made for the measurement.
+pub(crate) struct Certificate {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Certificate {
+    pub(crate) fn make(scratch: &Scratch) -> Outcome<Certificate> {
+        let made = Certificate { certificate: scratch.path.join("cert.pem"), key: scratch.path.join("key.pem") };
+        let mut command = Command::new(tools::find("openssl").ok_or("openssl is missing")?);
+        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        command.args(["-days", "2", "-subj", "/CN=mx.inside.test", "-addext", "subjectAltName=DNS:mx.inside.test"]);
+        command.arg("-keyout").arg(&made.key).arg("-out").arg(&made.certificate);
+        output(command)?;
+        Ok(made)
+    }
+}
+
+/// HAProxy between the client and the sink: octets in, octets out, TLS if it is given a certificate.
+pub(crate) struct Haproxy {
+    pub(crate) port: u16,
+    process: Running,
+}
+
+impl Haproxy {
+    pub(crate) fn start(
+        program: &Path,
+        scratch: &Scratch,
+        sink: u16,
+        certificate: Option<&Certificate>,
+    ) -> Outcome<Haproxy> {
+        let port = free_port()?;
+        let cannot = |why: std::io::Error| format!("HAProxy's files: {why}");
+        let mut bind = String::new();
+        if let Some(Certificate { certificate, key }) = certificate {
+            let both = scratch.path.join("both.pem");
+            let mut pem = std::fs::read(certificate).map_err(cannot)?;
+            pem.extend(std::fs::read(key).map_err(cannot)?);
+            std::fs::write(&both, pem).map_err(cannot)?;
+            bind = format!(" ssl crt {} ssl-min-ver TLSv1.3", both.display());
+        }
+        let file = scratch.path.join(format!("haproxy-{port}.cfg"));
+        let text = format!(
+            "global\n  maxconn 20000\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 600s\n  \
+             timeout server 600s\nlisten l\n  bind 127.0.0.1:{port} backlog 4096{bind}\n  \
+             server s 127.0.0.1:{sink}\n"
+        );
+        std::fs::write(&file, text).map_err(cannot)?;
+        let mut command = with_all_descriptors(program);
+        command.args(["-db", "-q", "-f"]).arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+        let process = Running::start(&mut command)?.answers_at(port)?;
+        Ok(Haproxy { port, process })
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.0.id()
+    }
+}
+
+/// What is special about a gateway.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    pub(crate) sink: u16,
+    pub(crate) certificate: &'a Certificate,
+    /// Tells the sink who the client is.
+    pub(crate) xclient: bool,
+    /// So many of the standard filters.
+    pub(crate) filters: usize,
+}
+
 pub(crate) struct Gateway {
     pub(crate) port: u16,
-    pub(crate) filters: usize,
     process: Running,
 }
 
 impl Gateway {
-    pub(crate) fn start(program: &Path, scratch: &Scratch, sink: u16, filters: usize) -> Outcome<Gateway> {
+    pub(crate) fn start(program: &Path, scratch: &Scratch, setup: &Setup<'_>) -> Outcome<Gateway> {
         let port = free_port()?;
         let file = scratch.path.join(format!("{port}.toml"));
-        let text = configuration(scratch, port, sink, filters);
+        let text = configuration(scratch, port, setup);
         std::fs::write(&file, text).map_err(|why| format!("{}: {why}", file.display()))?;
         let log = std::fs::File::create(scratch.path.join(format!("{port}.log"))).map_err(|why| why.to_string())?;
         let said = log.try_clone().map_err(|why| why.to_string())?;
@@ -110,7 +182,7 @@ impl Gateway {
             let log = std::fs::read_to_string(scratch.path.join(format!("{port}.log"))).unwrap_or_default();
             format!("the gateway does not start: {why}\n{log}")
         })?;
-        Ok(Gateway { port, filters, process })
+        Ok(Gateway { port, process })
     }
 
     pub(crate) fn process_id(&self) -> u32 {
@@ -145,7 +217,9 @@ entries = ["nobody@blocked.test"]
 "#;
 
 /// Nothing is switched off but the limits that would stop a load from one address; the log is written in full.
-fn configuration(scratch: &Scratch, port: u16, sink: u16, filters: usize) -> String {
+fn configuration(scratch: &Scratch, port: u16, setup: &Setup<'_>) -> String {
+    let Setup { sink, certificate: Certificate { certificate, key }, xclient, filters } = *setup;
+    let identify = if xclient { "xclient" } else { "none" };
     let built = root().join("filters/target/wasm32-unknown-unknown/release");
     let mut text = format!(
         r#"
@@ -154,11 +228,16 @@ hostname = "mx.inside.test"
 [[listener]]
 name = "mx"
 address = "127.0.0.1:{port}"
+tls = "starttls"
+
+[tls]
+certificate = "{}"
+key = "{}"
 
 [upstream]
 address = "127.0.0.1:{sink}"
-# smtp-sink knows no XCLIENT.
-identify = "none"
+identify = "{identify}"
+connect = "lazy"
 
 [relay]
 domains = ["inside.test"]
@@ -180,6 +259,8 @@ resolve = "100ms"
 [spool]
 directory = "{}"
 "#,
+        certificate.display(),
+        key.display(),
         scratch.path.display()
     );
     for (name, grants, settings) in FILTERS.iter().take(filters) {

@@ -3,32 +3,53 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::Ways;
 use super::idle::Idle;
-use super::load::{Candidate, Measured};
+use super::load::{Measured, Scenario};
 use crate::shell::{Outcome, command, output};
 
 const BEGIN: &str = "<!-- measured by `cargo xtask bench --write-readme` -->";
 const END: &str = "<!-- end of measurement -->";
 
-pub(crate) fn render(candidates: &[Candidate], results: &[Measured], memory: &[Idle]) -> Outcome<String> {
+pub(crate) fn render(ways: &Ways, results: &[(&Scenario, Measured)], memory: &[Idle]) -> Outcome<String> {
     let mut text = format!("Measured {} on {}.\n\n", output(command("date", &["-u", "+%F"]))?.trim(), machine()?);
-    text.push_str("| load | way | messages/s | ÷ direct | CPU s per 10,000 messages |\n|---|---|---:|---:|---:|\n");
-    for result in results {
+    text.push_str(
+        "| load | way | CPU s per 10,000 messages | ÷ HAProxy | goal | messages/s | ÷ direct | p50 ms |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for (scenario, result) in results {
+        let candidates = if scenario.encrypted { &ways.encrypted } else { &ways.plain };
         for (candidate, figures) in candidates.iter().zip(&result.figures) {
-            let cpu = figures.cpu.map_or_else(|| "–".to_owned(), |cpu| format!("{cpu:.2}"));
+            // The goal is the gateway's, without filters and without telling anybody who the client is.
+            let goal = scenario.goal.filter(|_| candidate.name == "wasmilter").map(|goal| f64::from(goal) / 100.0);
+            let ratio = figures.cpu_ratio.filter(|_| candidate.name != "HAProxy");
             let _ = writeln!(
                 text,
-                "| {} | {} | {:.0} | {:.2} | {cpu} |",
-                result.scenario, candidate.name, figures.messages_per_second, figures.throughput_ratio
+                "| {} | {} | {} | {} | {} | {:.0} | {:.2} | {:.2} |",
+                scenario.name,
+                candidate.name,
+                number(figures.cpu),
+                number(ratio),
+                number(goal),
+                figures.messages_per_second,
+                figures.throughput_ratio,
+                figures.latency_ms,
             );
         }
     }
-    text.push_str("\n| idle connections (after EHLO) | memory | for each |\n|---:|---:|---:|\n");
+    if !memory.is_empty() {
+        text.push_str("\n| idle connections (after EHLO) | memory | for each |\n|---:|---:|---:|\n");
+    }
     for idle in memory {
         let mib = idle.during_kib as f64 / 1_024.0;
-        let _ = writeln!(text, "| {} | {mib:.1} MiB | {:.1} KiB |", idle.connections, idle.kib_per_connection());
+        let how = if idle.encrypted { ", TLS" } else { "" };
+        let _ = writeln!(text, "| {}{how} | {mib:.1} MiB | {:.1} KiB |", idle.connections, idle.kib_per_connection());
     }
     Ok(text)
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"))
 }
 
 /// Replaces what stands between the markers.
