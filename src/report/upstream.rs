@@ -3,6 +3,9 @@
 //! Labels are names of the configuration; servers that only the DNS knows are counted under the name that was asked.
 
 use std::fmt::Display;
+use std::sync::OnceLock;
+
+use metrics::Counter;
 
 /// Where a connection for a client came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,14 +15,32 @@ pub enum How {
     Reused,
 }
 
-/// A session has a connection to this upstream.
-pub fn connected(upstream: &str, how: How) {
-    let how = match how {
-        How::New => "new",
-        How::Reused => "reused",
-    };
-    let upstream = upstream.to_owned();
-    metrics::counter!("wasmilter_upstream_connections_total", "upstream" => upstream, "how" => how).increment(1);
+/// Counts the connections that sessions have had to one upstream. Looked up once: it is counted for every message.
+#[derive(Default)]
+pub struct Connected {
+    new: OnceLock<Counter>,
+    reused: OnceLock<Counter>,
+}
+
+impl std::fmt::Debug for Connected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connected").finish_non_exhaustive()
+    }
+}
+
+impl Connected {
+    /// A session has a connection to this upstream.
+    pub fn count(&self, upstream: &str, how: How) {
+        let (counter, how) = match how {
+            How::New => (&self.new, "new"),
+            How::Reused => (&self.reused, "reused"),
+        };
+        let look_up = || {
+            let upstream = upstream.to_owned();
+            metrics::counter!("wasmilter_upstream_connections_total", "upstream" => upstream, "how" => how)
+        };
+        counter.get_or_init(look_up).increment(1);
+    }
 }
 
 /// A server gave no connection.

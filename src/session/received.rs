@@ -92,9 +92,12 @@ fn literal(address: IpAddr) -> String {
 
 /// A HELO name stands in a structured field: what could close a comment or fold the field becomes `?`, what is not
 /// ASCII too unless the message may have such fields (RFC 6532), and a long name is cut.
-fn printable(helo: &str, smtp_utf8: bool) -> String {
+fn printable(helo: &str, smtp_utf8: bool) -> Cow<'_, str> {
+    if helo.len() <= 255 && helo.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b)) {
+        return Cow::Borrowed(helo);
+    }
     let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '(' | ')' | '\\' | '"' | ';');
-    helo.chars().take(255).map(|c| if odd(c) || !(c.is_ascii() || smtp_utf8) { '?' } else { c }).collect()
+    Cow::Owned(helo.chars().take(255).map(|c| if odd(c) || !(c.is_ascii() || smtp_utf8) { '?' } else { c }).collect())
 }
 
 /// RFC 5322 3.3, in UTC: `Sun, 22 Nov 2026 17:38:09 +0000`.

@@ -145,11 +145,12 @@ impl Command {
         if !verb.iter().all(u8::is_ascii_alphabetic) {
             return Err(CommandError::NoVerb);
         }
-        let verb = verb.to_ascii_uppercase();
+        let mut upper = [0; VERB_OCTETS_KEPT_MAX];
+        let verb = upper_case(verb, &mut upper);
         if arguments.iter().any(u8::is_ascii_control) {
             return Err(if verb == b"BDAT" { CommandError::Bdat } else { CommandError::ControlCharacter });
         }
-        let text = match (str::from_utf8(arguments), verb.as_slice()) {
+        let text = match (str::from_utf8(arguments), verb) {
             (Ok(text), _) if !text.contains(char::is_control) => text,
             (Ok(_), b"BDAT") => return Err(CommandError::Bdat),
             (Ok(_), _) => return Err(CommandError::ControlCharacter),
@@ -158,8 +159,17 @@ impl Command {
             (Err(_), b"BDAT") => return Err(CommandError::Bdat),
             (Err(_), _) => return Err(CommandError::NotUtf8),
         };
-        dispatch(&verb, text)
+        dispatch(verb, text)
     }
+}
+
+/// A verb of which no more is kept than anybody knows.
+fn upper_case<'a>(verb: &[u8], room: &'a mut [u8; VERB_OCTETS_KEPT_MAX]) -> &'a [u8] {
+    let kept = verb.len().min(room.len());
+    let room = room.get_mut(..kept).unwrap_or_default();
+    room.copy_from_slice(verb.get(..kept).unwrap_or_default());
+    room.make_ascii_uppercase();
+    room
 }
 
 fn dispatch(verb: &[u8], text: &str) -> Result<Command, CommandError> {
@@ -183,8 +193,7 @@ fn dispatch(verb: &[u8], text: &str) -> Result<Command, CommandError> {
         b"XCLIENT" => Ok(Command::Xclient { arguments: text.to_owned() }),
         b"XFORWARD" => Ok(Command::Xforward { arguments: text.to_owned() }),
         _ => {
-            let kept = verb.get(..VERB_OCTETS_KEPT_MAX).unwrap_or(verb);
-            let kept = String::from_utf8_lossy(kept).into_owned();
+            let kept = String::from_utf8_lossy(verb).into_owned();
             let known = is_known(verb);
             Ok(if known { Command::NotImplemented { verb: kept } } else { Command::Unknown { verb: kept } })
         }
@@ -214,7 +223,7 @@ fn is_known(verb: &[u8]) -> bool {
         b"SOML",
         b"SAML",
     ];
-    VERBS.contains(&verb)
+    VERBS.iter().any(|known| known.eq_ignore_ascii_case(verb))
 }
 
 fn alone(text: &str, form: &'static str, command: Command) -> Result<Command, CommandError> {
@@ -303,7 +312,7 @@ fn is_other_protocol(line: &[u8]) -> bool {
     /// Request lines end in a protocol and a version.
     const PROTOCOLS: [&[u8]; 4] = [b"HTTP/", b"RTSP/", b"SIP/", b"ICAP/"];
     let verb = line.split(|b| b" \t".contains(b)).next().unwrap_or_default();
-    if is_known(&verb.to_ascii_uppercase()) {
+    if is_known(verb) {
         return false;
     }
     let last_word = line.rsplit(|&b| b == b' ').next().unwrap_or_default();

@@ -6,10 +6,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write;
 
 /// One reply line on the wire with its CRLF (RFC 5321 4.5.3.1.5 allows 512).
 pub const REPLY_LINE_OCTETS_MAX: usize = 510;
+
+/// Code, enhanced code and line end, mostly.
+const HEAD_OCTETS_USUAL: usize = 16;
 
 /// RFC 3463: `class.subject.detail`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,17 +109,32 @@ impl Reply {
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
             let start = out.len();
-            let separator = if lines.peek().is_some() { '-' } else { ' ' };
-            // Writing to a Vec cannot fail.
-            let _ = write!(out, "{}{separator}", self.code);
-            if let Some(enhanced) = self.enhanced {
-                let _ = write!(out, "{enhanced}{}", if line.is_empty() { "" } else { " " });
+            out.reserve(line.len() + HEAD_OCTETS_USUAL);
+            push_number(out, self.code);
+            out.push(if lines.peek().is_some() { b'-' } else { b' ' });
+            if let Some(Enhanced { class, subject, detail }) = self.enhanced {
+                push_number(out, u16::from(class));
+                out.push(b'.');
+                push_number(out, subject);
+                out.push(b'.');
+                push_number(out, detail);
+                if !line.is_empty() {
+                    out.push(b' ');
+                }
             }
             let room = REPLY_LINE_OCTETS_MAX - 2 - (out.len() - start);
             push_printable(out, line, room);
             out.extend_from_slice(b"\r\n");
         }
     }
+}
+
+/// In decimal. Every command is answered with one to four of them, and the general way costs ten times as much.
+fn push_number(out: &mut Vec<u8>, number: u16) {
+    let digits = [number / 10_000, number / 1_000 % 10, number / 100 % 10, number / 10 % 10, number % 10];
+    let shown = digits.iter().skip_while(|digit| **digit == 0);
+    let zero = (number == 0).then_some(b'0');
+    out.extend(shown.map(|digit| b'0' + u8::try_from(*digit).unwrap_or_default()).chain(zero));
 }
 
 /// As in a log line: `550 5.7.1 No / because of this`.
@@ -223,6 +240,13 @@ impl ReplyParser {
             if self.octets > UPSTREAM_REPLY_OCTETS_MAX {
                 return Err(ReplyError::TooLong);
             }
+            // Most lines come whole, and are read where they are.
+            if self.line.is_empty() && part.len() <= UPSTREAM_REPLY_LINE_OCTETS_MAX && part.ends_with(b"\n") {
+                if self.take_line(part)? {
+                    return Ok((consumed, Some(self.finish())));
+                }
+                continue;
+            }
             let kept = part.len().min(UPSTREAM_REPLY_LINE_OCTETS_MAX.saturating_sub(self.line.len()));
             self.cut |= kept < part.len();
             self.line.extend(part.iter().take(kept));
@@ -303,14 +327,18 @@ fn head(line: &[u8]) -> Result<Head<'_>, ReplyError> {
 }
 
 /// Text that is fit for a log and for a client: UTF-8 without control characters, one line's worth of it.
-fn readable(octets: &[u8]) -> String {
+fn readable(octets: &[u8]) -> Cow<'_, str> {
+    let plain = octets.len() <= REPLY_LINE_OCTETS_MAX && octets.iter().all(|octet| matches!(octet, b' '..=b'~'));
+    if let (true, Ok(text)) = (plain, str::from_utf8(octets)) {
+        return Cow::Borrowed(text);
+    }
     let mut text = String::with_capacity(octets.len().min(REPLY_LINE_OCTETS_MAX));
     for chunk in octets.utf8_chunks() {
         text.extend(chunk.valid().chars().map(printable));
         text.extend(chunk.invalid().iter().map(|_| '?'));
     }
     text.truncate(text.floor_char_boundary(REPLY_LINE_OCTETS_MAX));
-    text
+    Cow::Owned(text)
 }
 
 #[cfg(test)]

@@ -212,6 +212,7 @@ impl Upstream {
                 Servers::Service(_) => Vec::new(),
             },
             chance: Chance::default(),
+            connected: report::upstream::Connected::default(),
         };
         Ok(Upstream { shared: Arc::new(shared) })
     }

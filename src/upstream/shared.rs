@@ -41,6 +41,7 @@ pub(super) struct Shared {
     /// Empty where the DNS says which there are.
     pub(super) listed: Vec<Arc<Server>>,
     pub(super) chance: Chance,
+    pub(super) connected: facts::Connected,
 }
 
 /// What the upstream has offered.
@@ -107,7 +108,7 @@ impl Shared {
         let mut left = u32::try_from(servers.len()).unwrap_or(u32::MAX);
         for server in &servers {
             if let Some(connection) = Self::reuse(shared, server, who, telling).await? {
-                facts::connected(&shared.settings.name, facts::How::Reused);
+                shared.connected.count(&shared.settings.name, facts::How::Reused);
                 return Ok(connection);
             }
             if let Some(surplus) = shared.pool.make_room() {
@@ -126,7 +127,7 @@ impl Shared {
                 Err(error) => error.announced(&shared.settings.name),
                 Ok(connection) => match Self::tell(connection, who, telling).await {
                     Ok(connection) => {
-                        facts::connected(&shared.settings.name, facts::How::New);
+                        shared.connected.count(&shared.settings.name, facts::How::New);
                         return Ok(connection);
                     }
                     Err(error) if error.is_the_clients() => return Err(error),
