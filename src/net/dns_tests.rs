@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use hickory_resolver::proto::op::{Message, OpCode};
 use hickory_resolver::proto::rr::Record;
-use hickory_resolver::proto::rr::rdata::{A, AAAA};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
 use tokio::net::UdpSocket;
 
 use super::*;
@@ -197,4 +197,37 @@ async fn answers_are_cached() {
         resolver.peer_name(peer(1), SOON).await;
     }
     assert_eq!(server.asked.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_hosts_of_a_service_are_bounded_checked_and_remembered() {
+    fn service(name: &Name, record_type: RecordType) -> Says {
+        let srv = |port, target: &str| RData::SRV(SRV::new(10, 5, port, Name::from_ascii(target).unwrap()));
+        match (record_type, name.to_ascii().as_str()) {
+            (RecordType::SRV, "_smtp._tcp.example.test.") => Says::Records(vec![
+                srv(25, "Mail1.example.test."),
+                srv(0, "no-port.example.test."),
+                srv(2525, "mail2.example.test."),
+                srv(25, "192.0.2.1."),
+            ]),
+            (RecordType::SRV, "_none._tcp.example.test.") => Says::Records(vec![srv(0, ".")]),
+            (RecordType::SRV, "_many._tcp.example.test.") => {
+                Says::Records((0..40).map(|number| srv(25, &format!("m{number}.test."))).collect())
+            }
+            (RecordType::SRV, "_broken._tcp.example.test.") => Says::Code(ResponseCode::ServFail),
+            _ => Says::Code(ResponseCode::NXDomain),
+        }
+    }
+    let server = server(service).await;
+    let resolver = resolver(&server, "");
+    for _ in 0..2 {
+        let found = resolver.service("_smtp._tcp.example.test").await.unwrap();
+        let shown: Vec<_> = found.iter().map(|one| (one.host.as_str(), one.port, one.priority, one.weight)).collect();
+        assert_eq!(shown, [("mail1.example.test", 25, 10, 5), ("mail2.example.test", 2525, 10, 5)]);
+    }
+    assert_eq!(server.asked.lock().unwrap().len(), 1, "it is remembered for its TTL");
+    assert_eq!(resolver.service("_none._tcp.example.test").await, Err(LookupError::NotFound));
+    assert_eq!(resolver.service("_gone._tcp.example.test").await, Err(LookupError::NotFound));
+    assert!(matches!(resolver.service("_broken._tcp.example.test").await, Err(LookupError::Failed(_))));
+    assert_eq!(resolver.service("_many._tcp.example.test").await.unwrap().len(), SERVICE_HOSTS_MAX);
 }
