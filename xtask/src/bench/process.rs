@@ -238,6 +238,7 @@ key = "{}"
 address = "127.0.0.1:{sink}"
 identify = "{identify}"
 connect = "lazy"
+idle-connections = 64
 
 [relay]
 domains = ["inside.test"]
