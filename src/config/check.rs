@@ -331,9 +331,14 @@ fn unused(config: &Config, reader: &Reader<'_>) {
     }
     for (place, upstream) in config.upstreams.iter().enumerate() {
         let name = &upstream.name;
-        if name != UPSTREAM_DEFAULT && config.routes.iter().all(|route| route.upstream != *name) {
+        let granted = config.filters.iter().any(|filter| filter.grants.route.iter().flatten().any(|to| to == name));
+        if name != UPSTREAM_DEFAULT && !granted && config.routes.iter().all(|route| route.upstream != *name) {
             let title = format!("no mail goes to the upstream \"{name}\"");
-            warn(&format!("upstream.{place}.name"), title, "add a [[route]] that leads to it");
+            warn(
+                &format!("upstream.{place}.name"),
+                title,
+                "add a [[route]] that leads to it, or let a filter choose it",
+            );
         }
     }
     for table in &config.tables {

@@ -99,6 +99,7 @@ impl Default for Grants {
             tables: None,
             kv: None,
             edit: super::types::EditGrant::default(),
+            route: None,
             discard: false,
         }
     }

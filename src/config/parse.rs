@@ -79,7 +79,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let limits = bounds::limits(&top.section("limits", &schema::LIMITS), &Limits::default());
     let networks = bounds::networks(&top.sections("network", &schema::NETWORK), &limits);
     let (tables, table_names) = tables(top);
-    let (filters, filter_names) = filters(top, &table_names);
+    let (filters, filter_names) = filters(top, &table_names, upstreams.as_deref());
     let listeners = listeners(top, tls_given, &filter_names);
     let routes = routes(top, upstreams.as_deref(), listeners.as_deref());
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
@@ -139,7 +139,7 @@ fn tables(top: &Section<'_>) -> (Vec<Table>, Vec<String>) {
     (sections.iter().filter_map(|(name, section)| table::read(name.get_ref(), section)).collect(), names)
 }
 
-fn filters(top: &Section<'_>, tables: &[String]) -> (Vec<Filter>, Vec<String>) {
+fn filters(top: &Section<'_>, tables: &[String], upstreams: Option<&[Upstream]>) -> (Vec<Filter>, Vec<String>) {
     let sections = top.sections("filter", &schema::FILTER);
     too_many(top, "filter", sections.len());
     let named: Vec<(String, &Section<'_>)> =
@@ -147,7 +147,9 @@ fn filters(top: &Section<'_>, tables: &[String]) -> (Vec<Filter>, Vec<String>) {
     let paths = named.iter().map(|(name, section)| (name.as_str(), format!("{}.name", section.path)));
     check::unique("filter", paths, top.reader);
     let names = named.iter().map(|(name, _)| name.clone()).collect();
-    (named.into_iter().filter_map(|(name, section)| filter::read(section, name, tables)).collect(), names)
+    let upstreams: Option<Vec<&str>> = upstreams.map(|all| all.iter().map(|upstream| upstream.name.as_str()).collect());
+    let read = |(name, section)| filter::read(section, name, tables, upstreams.as_deref());
+    (named.into_iter().filter_map(read).collect(), names)
 }
 
 fn listeners(top: &Section<'_>, tls_given: Option<TlsVersion>, filters: &[String]) -> Option<Vec<Listener>> {

@@ -338,6 +338,8 @@ pub struct Grants {
     pub tables: Option<Vec<String>>,
     pub kv: Option<KvGrant>,
     pub edit: EditGrant,
+    /// Names of the upstreams it may send mail to; an empty list is for filters that can do without.
+    pub route: Option<Vec<String>>,
     /// May answer 250 and deliver nothing.
     pub discard: bool,
 }

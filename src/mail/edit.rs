@@ -16,6 +16,8 @@ pub enum Edit {
         recipient: Recipient,
         beyond_relay: bool,
     },
+    /// At mail, and at rcpt for the recipient at hand: to the upstream of this name.
+    Route(String),
     /// At message: by address, as the client said it.
     RemoveRecipient {
         address: String,

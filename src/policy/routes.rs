@@ -1,4 +1,4 @@
-//! Which upstream takes a message: the first `[[route]]` that matches, else the default one.
+//! Which upstream takes a message: the one a filter chose, the first `[[route]]` that matches, or the default one.
 //!
 //! What is not known yet matches nothing: before RCPT no route by recipient is chosen.
 
@@ -27,15 +27,35 @@ pub fn choose<'c>(config: &'c Config, key: &RouteKey<'_>) -> &'c str {
     config.routes.iter().find(|route| matches(route, key)).map_or(UPSTREAM_DEFAULT, |route| &route.upstream)
 }
 
-/// Whether some route that can match on this listener looks at the recipient.
+/// Whether the upstream is not known before a recipient is: some route that can match on this listener looks at it, or
+/// some filter may still choose.
 #[must_use]
 pub fn needs_recipient(config: &Config, listener: &str) -> bool {
     config.routes.iter().any(|route| !route.recipients.is_empty() && is_for(route, listener))
+        || granted(config, listener).next().is_some()
 }
 
 /// All upstreams that may be chosen in a session of this identity, or later in one that has not logged in yet.
 #[must_use]
 pub fn candidates<'c>(config: &'c Config, listener: &str, identity: Option<&str>) -> Vec<&'c str> {
+    let mut names = by_routes(config, listener, identity);
+    for name in granted(config, listener) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Those that filters of this listener may choose.
+fn granted<'c>(config: &'c Config, listener: &str) -> impl Iterator<Item = &'c str> {
+    let listener = config.listeners.iter().find(|known| known.name == listener);
+    let runs = move |name: &String| listener.is_some_and(|listener| listener.filters.contains(name));
+    let filters = config.filters.iter().filter(move |filter| runs(&filter.name));
+    filters.flat_map(|filter| filter.grants.route.iter().flatten().map(String::as_str))
+}
+
+fn by_routes<'c>(config: &'c Config, listener: &str, identity: Option<&str>) -> Vec<&'c str> {
     let login_may_come = identity.is_none()
         && config.listeners.iter().any(|known| known.name == listener && known.auth != ListenerAuth::Off);
     let mut names: Vec<&str> = Vec::new();
@@ -163,6 +183,32 @@ route = [
         assert_eq!(choose(&config, &key(Some("lists"))), "lists");
         assert_eq!(choose(&config, &key(Some("10.0.0.1:25"))), "staff");
         assert_eq!(choose(&config, &key(None)), "staff");
+    }
+
+    #[test]
+    fn what_filters_may_choose_may_be_chosen_later() {
+        let filters = r#"
+filter = [
+    { name = "judge", path = "j.wasm", grants = { route = ["bounces", "lists"] } },
+    { name = "other", path = "o.wasm", grants = { route = ["staff"] } },
+    { name = "may-not", path = "m.wasm", grants = { route = [] } },
+]
+"#;
+        let text = TEXT.replace(r#"{ name = "inside","#, r#"{ name = "inside", filters = ["judge", "may-not"],"#);
+        let text = text.replace(r#"{ name = "mx","#, r#"{ name = "mx", filters = ["may-not"],"#) + filters;
+        let config = crate::config::parse(&text, "wasmilter.toml", &|_| None).unwrap();
+        assert_eq!(candidates(&config, "inside", None), ["staff", "bounces", "lists"]);
+        assert_eq!(candidates(&config, "mx", None), ["lists", "bounces", "default"]);
+        assert_eq!(candidates(&config, "submission", Some("bob")), ["bounces", "default", "lists", "staff"]);
+        assert!(needs_recipient(&config, "inside") && needs_recipient(&config, "submission"));
+        let without = config_without_recipients(&text);
+        assert!(!needs_recipient(&without, "mx"), "an empty grant chooses nothing");
+    }
+
+    fn config_without_recipients(text: &str) -> Config {
+        let mut config = crate::config::parse(text, "wasmilter.toml", &|_| None).unwrap();
+        config.routes.retain(|route| route.recipients.is_empty());
+        config
     }
 
     #[test]

@@ -2,19 +2,20 @@
 //!
 //! An eager upstream hears MAIL when the client says it. A lazy one hears it together with the first recipient that
 //! passed policy and filters. A deferred one is only asked about recipients, each group in a transaction that ends at
-//! once; the message is taken first, and then everything is said again. One transaction has one upstream.
+//! once; the message is taken first, and then everything is said again. One transaction has one upstream. Where a filter
+//! may choose it, the upstream is known with the first recipient, as where a route looks at recipients.
 
 use std::sync::Arc;
 
 use crate::config::{Connect, UpstreamProtocol};
-use crate::mail::{AbortReason, Sender};
+use crate::mail::AbortReason;
 use crate::policy::relay;
 use crate::policy::routes::{self, RouteKey};
 use crate::smtp::ehlo::Offer;
 use crate::smtp::{ForwardPath, Reply, ReversePath, replies};
 
 use super::group::Awaited;
-use super::phase::{Pending, Phase, Rcpt, Transaction};
+use super::phase::{Mail, Pending, Phase, Rcpt, Transaction};
 use super::{Purpose, Question, SenderClass, Session, Step, Unreached, mail};
 
 /// What a transaction knows of its upstream.
@@ -25,12 +26,14 @@ pub(super) struct Destination {
     pub(super) connect: Connect,
     /// MAIL stands in the upstream connection, or is on its way there.
     pub(super) said: bool,
+    /// The upstream that a filter chose at MAIL.
+    pub(super) route: Option<String>,
 }
 
 impl Session {
-    fn route(&self, sender: &ReversePath, recipient: Option<&ForwardPath>) -> usize {
+    fn route(&self, sender: &ReversePath, recipient: Option<&ForwardPath>, filter_route: Option<&str>) -> usize {
         let config = self.config();
-        if config.routes.is_empty() {
+        if !self.has_choice() {
             return config.default_upstream();
         }
         let key = RouteKey {
@@ -38,21 +41,27 @@ impl Session {
             identity: self.facts.auth.as_ref().map(|auth| &*auth.identity),
             sender: Some(sender),
             recipient,
-            filter_route: None,
+            filter_route,
         };
         let name = routes::choose(config, &key);
         config.upstreams.iter().position(|upstream| upstream.name == name).unwrap_or_default()
     }
 
+    /// Whether there is more than one place to go to.
+    fn has_choice(&self) -> bool {
+        self.config().upstreams.len() > 1
+    }
+
     /// What is known at MAIL. Where only a recipient can tell, the upstream hears of the client no sooner.
-    pub(super) fn destination(&self, sender: &Sender) -> Destination {
+    pub(super) fn destination(&self, mail: &Mail) -> Destination {
         let config = self.config();
-        if !config.routes.is_empty() && routes::needs_recipient(config, &self.facts.listener) {
-            return Destination { upstream: None, connect: Connect::Lazy, said: false };
+        let route = mail.route.clone();
+        if self.has_choice() && routes::needs_recipient(config, &self.facts.listener) {
+            return Destination { upstream: None, connect: Connect::Lazy, said: false, route };
         }
-        let upstream = self.route(&sender.path, None);
+        let upstream = self.route(&mail.sender.path, None, route.as_deref());
         let connect = config.upstreams.get(upstream).map_or(Connect::Eager, |upstream| upstream.connect);
-        Destination { upstream: Some(upstream), connect, said: false }
+        Destination { upstream: Some(upstream), connect, said: false, route }
     }
 
     /// Whether the message at hand is taken whole and said to the upstream only then.
@@ -80,7 +89,7 @@ impl Session {
     #[must_use]
     pub fn may_go_to(&self) -> Vec<usize> {
         let config = self.config();
-        if config.routes.is_empty() {
+        if !self.has_choice() {
             return vec![config.default_upstream()];
         }
         let identity = self.facts.auth.as_ref().map(|auth| &*auth.identity);
@@ -116,9 +125,10 @@ impl Session {
         };
         let sender = &transaction.envelope.sender.path;
         let mut chosen = transaction.to.upstream;
-        if !self.config().routes.is_empty() {
+        if self.has_choice() {
+            let asked = rcpt.route.as_deref().or(transaction.to.route.as_deref());
             for recipient in rcpt.to_add.iter().chain([&rcpt.recipient]) {
-                let upstream = self.route(sender, Some(&recipient.path));
+                let upstream = self.route(sender, Some(&recipient.path), asked);
                 if *chosen.get_or_insert(upstream) != upstream {
                     return self.say(replies::ANOTHER_UPSTREAM);
                 }

@@ -29,6 +29,8 @@ impl Session {
         for edit in edits {
             match edit {
                 Edit::SetSender(changed) => (sender, anew) = (changed, true),
+                // Too late: where it goes was decided with the first recipient.
+                Edit::Route(_) => {}
                 Edit::RemoveRecipient { address } => {
                     let count = recipients.len() + added.len();
                     recipients.retain(|recipient| recipient.path.as_str() != address);

@@ -52,7 +52,7 @@ impl Session {
             submitter.value = Some("<>".to_owned());
         }
         let binary = checked.body == Some(BodyKind::BinaryMime);
-        let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8, binary };
+        let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8, binary, route: None };
         self.pending = Pending::MailGate(Box::new(mail));
         Step::Charge(Charge::Message)
     }
@@ -94,11 +94,13 @@ impl Session {
             Weighed::Disconnect(reply) => return self.part(reply, AbortReason::Refused),
         }
         for edit in edits {
-            if let Edit::SetSender(sender) = edit {
-                mail.sender = sender;
+            match edit {
+                Edit::SetSender(sender) => mail.sender = sender,
+                Edit::Route(upstream) => mail.route = Some(upstream),
+                Edit::ReplaceRecipient { .. } | Edit::AddRecipient { .. } | Edit::RemoveRecipient { .. } => {}
             }
         }
-        let to = self.destination(&mail.sender);
+        let to = self.destination(&mail);
         match to.upstream.filter(|_| to.connect == Connect::Eager) {
             Some(upstream) => {
                 self.pending = Pending::MailReach(mail);
@@ -116,7 +118,7 @@ impl Session {
     fn address(&mut self, mail: Mail, to: Destination, upstream: Arc<Offer>) {
         let Phase::Greeted(hello) = std::mem::take(&mut self.phase) else { return };
         let id = format!("{}.{}", self.facts.id, self.transactions.saturating_add(1));
-        let Mail { sender, smtp_utf8, binary } = mail;
+        let Mail { sender, smtp_utf8, binary, route: _ } = mail;
         self.phase = Phase::Addressed(Box::new(Transaction {
             hello,
             envelope: Arc::new(Envelope { id: Arc::from(id), sender, recipients: Vec::new() }),
@@ -142,7 +144,7 @@ impl Session {
             Ok(line) => line,
             Err(reply) => return self.say(reply),
         };
-        let to = Destination { said: true, ..self.destination(&mail.sender) };
+        let to = Destination { said: true, ..self.destination(&mail) };
         self.address(mail, to, upstream);
         self.forward(Awaited::Mail, line)
     }

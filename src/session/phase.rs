@@ -88,6 +88,8 @@ pub(super) struct Mail {
     pub(super) sender: Sender,
     pub(super) smtp_utf8: bool,
     pub(super) binary: bool,
+    /// The upstream that a filter chose.
+    pub(super) route: Option<String>,
 }
 
 /// A RCPT on its way.
@@ -99,4 +101,6 @@ pub(super) struct Rcpt {
     pub(super) recipient: Recipient,
     /// Recipients that filters added, not yet upstream.
     pub(super) to_add: Vec<Recipient>,
+    /// The upstream that a filter chose.
+    pub(super) route: Option<String>,
 }

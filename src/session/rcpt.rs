@@ -46,7 +46,8 @@ impl Session {
             return self.refuse(denied);
         }
         let said = Recipient { path, params };
-        self.pending = Pending::RcptGate(Box::new(Rcpt { recipient: said.clone(), said, to_add: Vec::new() }));
+        self.pending =
+            Pending::RcptGate(Box::new(Rcpt { recipient: said.clone(), said, to_add: Vec::new(), route: None }));
         Step::Charge(Charge::Recipient)
     }
 
@@ -78,6 +79,10 @@ impl Session {
             let (recipient, beyond_relay, added) = match edit {
                 Edit::ReplaceRecipient { recipient, beyond_relay } => (recipient, beyond_relay, false),
                 Edit::AddRecipient { recipient, beyond_relay } => (recipient, beyond_relay, true),
+                Edit::Route(upstream) => {
+                    rcpt.route = Some(upstream);
+                    continue;
+                }
                 Edit::SetSender(_) | Edit::RemoveRecipient { .. } => continue,
             };
             // A filter's word never widens what the client may do.

@@ -165,6 +165,7 @@ fn verdict(choice: u8, ask: &Ask) -> (Verdict, Vec<Edit>) {
     let edits = match (ask, choice % 5) {
         (Ask::Rcpt(_), 0) => vec![Edit::ReplaceRecipient { recipient: elsewhere, beyond_relay: false }],
         (Ask::Rcpt(_), 1) => vec![Edit::AddRecipient { recipient: elsewhere, beyond_relay: false }],
+        (Ask::Mail(_), 0 | 1) | (Ask::Rcpt(_), 2) => vec![Edit::Route("elsewhere.test".to_owned())],
         _ => Vec::new(),
     };
     (Verdict { action, ..Verdict::NEXT }, edits)

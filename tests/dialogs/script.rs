@@ -56,6 +56,8 @@ pub(crate) struct Script {
     /// What the puppet (tests/guests/puppet) does, and its `on-fault`.
     pub(crate) puppet: Option<String>,
     pub(crate) on_fault: String,
+    /// The upstreams it may choose.
+    pub(crate) routes: Vec<String>,
     /// Banner, EHLO and XCLIENT are written out in the dialog instead of being answered by the harness.
     pub handshake: bool,
     /// Replay only as written (a dialog about packets or time).
@@ -76,6 +78,7 @@ impl Script {
             upstream: Some(words(UPSTREAM_DEFAULT)),
             puppet: None,
             on_fault: "defer".into(),
+            routes: Vec::new(),
             handshake: false,
             as_written: false,
             events: Vec::new(),
@@ -139,6 +142,7 @@ impl Script {
             "upstream" => self.upstream = Some(words(value)),
             "puppet" => self.puppet = Some(value.to_owned()),
             "on-fault" => self.on_fault = value.to_owned(),
+            "routes" => self.routes = words(value),
             "handshake" => self.handshake = value == "written",
             "replay" => self.as_written = value == "as-written",
             _ => return Err(format!("unknown header {key}")),
@@ -146,16 +150,16 @@ impl Script {
         Ok(())
     }
 
-    /// A `[[filter]]` with the puppet, granted everything.
+    /// A `[[filter]]` with the puppet, granted everything, but of upstreams only `routes`.
     pub(crate) fn puppet_section(&self) -> String {
         let Some(script) = &self.puppet else { return String::new() };
         format!(
             "[[filter]]\nname = \"puppet\"\npath = \"${{PUPPET}}\"\non-fault = {:?}\nsettings = {{ do = '{script}' }}\n\
              [filter.grants]\nheaders = true\nbody = true\nmime = true\nmetrics = true\ncounters = true\n\
-             tables = [\"words\"]\nkv = true\ndiscard = true\n\
+             tables = [\"words\"]\nkv = true\ndiscard = true\nroute = {:?}\n\
              edit = {{ headers = true, body = true, sender = true, recipients = [\"*@archive.test\"] }}\n\
              [table.words]\nentries = [\"word\"]\n[engine]\ninstances = 64\ncache = \"${{SCRATCH}}/compiled\"\n",
-            self.on_fault
+            self.on_fault, self.routes
         )
     }
 

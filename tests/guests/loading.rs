@@ -24,7 +24,10 @@ fn imports_without_a_grant_violated() {
                kv = { quota = \"1 MiB\" }, edit = { headers = [\"X-*\"] }";
     let error = load(&[Filter::puppet("").grants(all)]).map(|_| ()).unwrap_err();
     assert!(error.contains("imports `mime`, which is not granted: write `grants = { mime = true }`"), "{error}");
-    let error = load(&[Filter::puppet("").grants(&format!("{all}, mime = true, clock = false"))]).map(|_| ());
+    let error = load(&[Filter::puppet("").grants(&format!("{all}, mime = true"))]).map(|_| ()).unwrap_err();
+    assert!(error.contains("imports `mark`, which is not granted: write `grants = { route = [\"NAME\"] }`"), "{error}");
+    let all = format!("{all}, mime = true, route = []");
+    let error = load(&[Filter::puppet("").grants(&format!("{all}, clock = false"))]).map(|_| ());
     assert!(error.unwrap_err().contains("`grants = { clock = true }`"));
 }
 

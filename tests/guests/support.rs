@@ -56,7 +56,7 @@ pub(crate) struct Filter {
 
 /// Everything but edits.
 const ALL_GRANTS: &str = "headers = true, body = true, mime = true, metrics = true, counters = true, \
-     tables = [\"words\"], kv = { quota = \"64 KiB\" }, edit = { headers = [\"X-*\"] }";
+     tables = [\"words\"], kv = { quota = \"64 KiB\" }, edit = { headers = [\"X-*\"] }, route = []";
 
 impl Filter {
     /// The puppet, granted everything but edits of anything except `X-*` fields, doing as `script` says.
@@ -91,6 +91,12 @@ impl Filter {
         self
     }
 
+    /// All grants, and these upstreams to choose from: TOML strings.
+    pub(crate) fn routes(self, upstreams: &str) -> Filter {
+        let grants = ALL_GRANTS.replace("route = []", &format!("route = [{upstreams}]"));
+        self.grants(&grants)
+    }
+
     /// All grants, and these edits.
     pub(crate) fn edits(self, edits: &str) -> Filter {
         let grants = ALL_GRANTS.replace("headers = [\"X-*\"]", edits);
@@ -111,7 +117,8 @@ impl Filter {
 pub(crate) fn configuration(filters: &[Filter]) -> config::Config {
     let cache = target().join("cwasm");
     let mut toml = format!(
-        "hostname = \"mx.example.org\"\n[upstream]\naddress = \"127.0.0.1:10025\"\n[relay]\ndomains = [\"example.org\"]\n\
+        "hostname = \"mx.example.org\"\n[[upstream]]\naddress = \"127.0.0.1:10025\"\n\
+         [[upstream]]\nname = \"quarantine\"\naddress = \"127.0.0.1:10026\"\n[relay]\ndomains = [\"example.org\"]\n\
          [[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:2525\"\n[engine]\ninstances = 64\ncache = '{}'\n\
          [table.words]\nentries = {{ one = \"1\", two = \"\" }}\n",
         cache.display()

@@ -1,6 +1,7 @@
 //! What a filter may say, and what it may not.
 
-use wasmilter::mail::Stage;
+use wasmilter::chain::Call;
+use wasmilter::mail::{Edit, Stage};
 
 use crate::support::{Filter, brief, fault, load, session, told};
 
@@ -120,4 +121,44 @@ async fn a_refusal_ends_the_chain_obeyed() {
     assert_eq!(outcome.verdict.filter.as_deref(), Some("b"));
     assert_eq!(outcome.verdict.reply.map(|reply| reply.text).as_deref(), Some("Go away"));
     assert_eq!(outcome.opinions.len(), 2);
+}
+
+#[tokio::test]
+async fn routes_obeyed() {
+    let chain = load(&[
+        Filter::puppet("mail: route quarantine; rcpt: route default, route quarantine")
+            .named("first")
+            .routes("\"quarantine\", \"default\""),
+        Filter::puppet("mail: route default").named("second").routes("\"default\""),
+    ])
+    .unwrap();
+    let mut session = session(&chain);
+    let routes = |names: &[&str]| names.iter().map(|name| Edit::Route((*name).to_owned())).collect::<Vec<_>>();
+    let outcome = session.mail().await;
+    assert_eq!((told(&outcome), outcome.edits.clone()), ("Ok(())", routes(&["quarantine", "default"])));
+    assert_eq!(session.rcpt().await.edits, routes(&["default", "quarantine"]));
+}
+
+#[tokio::test]
+async fn routes_violated() {
+    let script = "helo: route quarantine; mail: route default; rcpt: route nowhere; data: route quarantine";
+    let chain = load(&[Filter::puppet(script).routes("\"quarantine\"")]).unwrap();
+    let mut honest = session(&chain);
+    for (outcome, said) in [
+        (honest.helo().await, "wrong-stage"),
+        (honest.mail().await, "not-granted"),
+        (honest.rcpt().await, "not-granted"),
+        (honest.ask(Call::Data).await, "wrong-stage"),
+    ] {
+        assert!(told(&outcome).contains(said) && outcome.edits.is_empty(), "{}", told(&outcome));
+    }
+    // Said before the fault, and never said.
+    let chain =
+        load(&[Filter::puppet("mail: route quarantine, panic").routes("\"quarantine\"").with("on-fault = \"next\"")])
+            .unwrap();
+    assert_eq!(session(&chain).mail().await.edits, []);
+    let many = vec!["route quarantine"; 201].join(", ");
+    let chain = load(&[Filter::puppet(&format!("mail: {many}")).routes("\"quarantine\"")]).unwrap();
+    let outcome = session(&chain).mail().await;
+    assert!(told(&outcome).contains("limit") && outcome.edits.len() == 200, "{}", told(&outcome));
 }

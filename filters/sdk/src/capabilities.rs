@@ -191,6 +191,42 @@ pub mod edit {
     }
 }
 
+/// What a filter says of a message beside its verdict.
+pub mod mark {
+    use super::host;
+    pub use host::mark::RouteError;
+
+    /// Sends mail to another upstream, by the operator's name for it (`route = ["quarantine"]` of the grants): at MAIL
+    /// the transaction, at RCPT the recipient at hand. The last word holds. A transaction has one upstream, so a
+    /// recipient that belongs elsewhere than those before it hears 452 and comes again; to be sure of a whole message,
+    /// choose at MAIL.
+    ///
+    /// ```
+    /// use wasmilter_filter::*;
+    ///
+    /// #[derive(Default)]
+    /// struct Bounces;
+    ///
+    /// impl Filter for Bounces {
+    ///     fn mail(&mut self, sender: &Path) -> Verdict {
+    ///         if sender.address.is_empty() && mark::route("quarantine").is_err() {
+    ///             return defer("4.3.5", "Not configured for this");
+    ///         }
+    ///         next()
+    ///     }
+    /// }
+    ///
+    /// export!(Bounces: mail);
+    /// ```
+    ///
+    /// # Errors
+    /// The stage is neither MAIL nor RCPT, the grant does not name this upstream, or a bound is reached. Mail goes where
+    /// it would have gone.
+    pub fn route(upstream: &str) -> Result<(), RouteError> {
+        host::mark::route(upstream)
+    }
+}
+
 /// Figures for the operator, under this filter's name.
 pub mod metrics {
     use super::host;

@@ -11,6 +11,8 @@ use crate::config::types::{
 use crate::config::value::Value;
 use crate::config::{json, names, schema, suggest};
 
+use super::route;
+
 const LIFETIME_CHOICES: &[(&str, Lifetime)] =
     &[("session", Lifetime::Session), ("transaction", Lifetime::Transaction), ("shared", Lifetime::Shared)];
 
@@ -44,9 +46,15 @@ pub(in crate::config) fn name(section: &Section<'_>) -> Option<String> {
     section.required("name", "name = \"greylist\"", |v| v.parsed("a name", names::NAME_HELP, names::name))
 }
 
-pub(in crate::config) fn read(section: &Section<'_>, name: String, tables: &[String]) -> Option<Filter> {
+/// `upstreams` is missing where they could not be read: the fault is elsewhere.
+pub(in crate::config) fn read(
+    section: &Section<'_>,
+    name: String,
+    tables: &[String],
+    upstreams: Option<&[&str]>,
+) -> Option<Filter> {
     let path = section.required("path", "path = \"filters/greylist.wasm\"", Value::path);
-    let grants = grants(&section.section("grants", &schema::GRANTS), tables);
+    let grants = grants(&section.section("grants", &schema::GRANTS), tables, upstreams);
     let edits_content = !grants.edit.headers.is_empty() || grants.edit.body;
     let default_phase = if edits_content { FilterPhase::Transform } else { FilterPhase::Decide };
     let phase = section.get_or("phase", default_phase, |v| v.one_of(PHASE_CHOICES));
@@ -108,7 +116,7 @@ fn bounds(section: &Section<'_>) -> FilterBounds {
     }
 }
 
-fn grants(section: &Section<'_>, tables: &[String]) -> Grants {
+fn grants(section: &Section<'_>, tables: &[String], upstreams: Option<&[&str]>) -> Grants {
     let base = Grants::default();
     let flag = |key, base| section.get_or(key, base, Value::flag);
     Grants {
@@ -126,6 +134,7 @@ fn grants(section: &Section<'_>, tables: &[String]) -> Grants {
         tables: section.get_or("tables", base.tables, |v| tables_granted(v, tables)),
         kv: section.get_or("kv", None, kv),
         edit: section.get_or("edit", EditGrant::default(), edit),
+        route: section.get_or("route", base.route, |v| routes_granted(v, upstreams)),
         discard: flag("discard", base.discard),
     }
 }
@@ -149,6 +158,18 @@ fn table(value: &Value<'_>, known: &[String]) -> Result<String, Problem> {
         Some(near) => problem.help(format!("did you mean \"{near}\"?")),
         None => problem.help("add a section [table.NAME] of that name with its entries"),
     })
+}
+
+/// `false`, or a list, which may be empty.
+fn routes_granted(value: &Value<'_>, known: Option<&[&str]>) -> Result<Option<Vec<String>>, Problem> {
+    match value.node.get_ref().as_bool() {
+        Some(false) => Ok(None),
+        Some(true) => Err(value.wrong_type("a list of upstreams").help("name them: route = [\"quarantine\"]")),
+        None => Ok(Some(value.list(|item| match known {
+            Some(names) => route::known(item, "[[upstream]]", names),
+            None => item.text(),
+        }))),
+    }
 }
 
 /// `true`, `false`, or a section with a quota.

@@ -36,7 +36,8 @@ fn known_names(section: &Section<'_>, key: &'static str, what: &str, names: &[&s
     section.get(key, |value| Ok(value.list(|item| known(item, what, names)))).unwrap_or_default()
 }
 
-fn known(value: &Value<'_>, what: &str, names: &[&str]) -> Result<String, Problem> {
+/// One of `names`, which are those of `what`.
+pub(super) fn known(value: &Value<'_>, what: &str, names: &[&str]) -> Result<String, Problem> {
     let name = value.text()?;
     if names.contains(&name.as_str()) {
         return Ok(name);

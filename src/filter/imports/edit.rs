@@ -158,7 +158,7 @@ fn granted(is: bool) -> Edited {
     if is { Ok(()) } else { Err(Error::NotGranted) }
 }
 
-fn note(work: &mut Work, edit: Edit) -> Edited {
+pub(super) fn note(work: &mut Work, edit: Edit) -> Edited {
     if work.edits.len() >= ENVELOPE_EDITS_MAX {
         return Err(Error::Limit);
     }

@@ -5,6 +5,7 @@
 
 mod edit;
 mod envelope;
+mod mark;
 mod message;
 mod session;
 mod store;
@@ -48,7 +49,7 @@ macro_rules! capability {
 }
 
 /// All of them.
-pub(super) static CAPABILITIES: [Capability; 15] = [
+pub(super) static CAPABILITIES: [Capability; 16] = [
     capability!("types", types, "{}", |_| true),
     capability!("session", session, "{ session = true }", |g| g.session),
     capability!("envelope", envelope, "{ envelope = true }", |g| g.envelope),
@@ -60,6 +61,7 @@ pub(super) static CAPABILITIES: [Capability; 15] = [
     capability!("body", body, "{ body = true }", |g| g.body),
     capability!("mime", mime, "{ mime = true }", |g| g.mime),
     capability!("edit", edit, "{ edit = { headers = [\"X-Example\"] } }", may_edit),
+    capability!("mark", mark, "{ route = [\"NAME\"] }", |g| g.route.is_some()),
     capability!("metrics", metrics, "{ metrics = true }", |g| g.metrics),
     capability!("counters", counters, "{ counters = true }", |g| g.counters),
     capability!("tables", tables, "{ tables = [\"NAME\"] }", |g| g.tables.is_some()),

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use crate::wasmilter::filter::types::{Action, Header, Path, Reply, Verdict};
 use crate::wasmilter::filter::{
-    body, clock, config, counters, edit, envelope, headers, kv, log, metrics, mime, random, session, tables,
+    body, clock, config, counters, edit, envelope, headers, kv, log, mark, metrics, mime, random, session, tables,
 };
 use crate::words::{number, pair};
 
@@ -180,6 +180,12 @@ fn tell(name: &str, argument: &str, subject: &str) -> Done {
         "table" => {
             let (table, key) = pair(argument);
             format!("{:?} {:?}", tables::contains(table, key), tables::lookup(table, key))
+        }
+        "route" => format!("{:?}", mark::route(argument)),
+        // route-for SUBJECT=NAME
+        "route-for" => {
+            let (about, upstream) = pair(argument);
+            if about == subject { format!("{:?}", mark::route(upstream)) } else { "elsewhere".into() }
         }
         _ => return of_message(name, argument, subject),
     })
