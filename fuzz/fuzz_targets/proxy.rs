@@ -7,11 +7,12 @@ use wasmilter::mail::proxy::{HEADER_OCTETS_MAX, Header, HeaderError, Progress, r
 
 /// Reads as a connection does, at most `step` octets at once: how many were the header's, and what it said.
 fn take(input: &[u8], step: usize) -> Option<Result<(usize, Header), HeaderError>> {
-    let mut have = 0;
+    // The first octet tells the versions apart.
+    let mut have = input.len().min(1);
     loop {
         match read(&input[..have]) {
             Ok(Progress::Whole(header)) => return Some(Ok((have, header))),
-            Ok(Progress::More(more)) => {
+            Ok(Progress::More(more)) if have > 0 => {
                 assert!(more > 0 && have + more <= HEADER_OCTETS_MAX + 16, "{have} and {more} more");
                 let next = (have + more.min(step)).min(input.len());
                 if next == have {
@@ -19,6 +20,7 @@ fn take(input: &[u8], step: usize) -> Option<Result<(usize, Header), HeaderError
                 }
                 have = next;
             }
+            Ok(Progress::More(_)) => return None,
             Err(error) => return Some(Err(error)),
         }
     }
