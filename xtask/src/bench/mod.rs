@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what the gateway costs, beside the same load without it, and beside HAProxy where it is
 //! installed.
 //!
-//! The client is `benches/load`, the server Postfix's smtp-sink. The candidates take turns within each round, so
+//! The client is `benches/load`, the server Postfix's smtp-sink (to be told about clients: the project's own sink). The candidates take turns within each round, so
 //! that a figure and the one it is compared with come from the same minute. CPU per 10,000 messages, as a ratio to
 //! HAProxy's, is the figure to steer by; messages per second say as much about the machine.
 
@@ -46,8 +46,8 @@ pub(crate) fn main(words: &[&str]) -> Outcome {
     let program = options.program.clone().unwrap_or_else(|| root().join("target/release/wasmilter"));
     let scratch = Scratch::new()?;
     let certificate = Certificate::make(&scratch)?;
-    let sink = Sink::start(&scratch, false)?;
-    let told = Sink::start(&scratch, true)?;
+    let sink = Sink::start(&scratch)?;
+    let told = Sink::told(&program)?;
     let start = |setup: Setup<'_>| Gateway::start(&program, &scratch, &setup);
     let usual = Setup { sink: sink.port, certificate: &certificate, xclient: false, filters: 0 };
     let gateways = [

@@ -75,18 +75,24 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// One that takes XCLIENT, as often as it is said, or has never heard of it.
-    pub(crate) fn start(scratch: &Scratch, xclient: bool) -> Outcome<Sink> {
+    pub(crate) fn start(scratch: &Scratch) -> Outcome<Sink> {
         let port = free_port()?;
         let program = tools::find("smtp-sink").ok_or("smtp-sink is missing (Debian: postfix)")?;
         let mut command = Command::new(program);
         command.current_dir(&scratch.path).stdin(Stdio::null()).stdout(Stdio::null());
-        // As root it wants to be told whom to become.
-        command.args(["-u", "nobody", "-m", "10000", "-t", "3000", "-h", "sink.test"]);
-        if !xclient {
-            command.args(["-C", "-F"]);
-        }
+        // As root it wants to be told whom to become. The XCLIENT that it would offer has no ADDR.
+        command.args(["-C", "-F", "-u", "nobody", "-m", "10000", "-t", "3000", "-h", "sink.test"]);
         command.args([&format!("127.0.0.1:{port}"), "1024"]);
+        let process = Running::start(&mut command)?.answers_at(port)?;
+        Ok(Sink { port, _process: process })
+    }
+
+    /// The project's own, which takes XCLIENT as often as it is said.
+    pub(crate) fn told(program: &Path) -> Outcome<Sink> {
+        let port = free_port()?;
+        let mut command = with_all_descriptors(program);
+        command.args(["sink", "--xclient-again", "--listen", &format!("127.0.0.1:{port}")]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let process = Running::start(&mut command)?.answers_at(port)?;
         Ok(Sink { port, _process: process })
     }
@@ -135,7 +141,7 @@ impl Haproxy {
         }
         let file = scratch.path.join(format!("haproxy-{port}.cfg"));
         let text = format!(
-            "global\n  maxconn 20000\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 600s\n  \
+            "global\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 600s\n  \
              timeout server 600s\nlisten l\n  bind 127.0.0.1:{port} backlog 4096{bind}\n  \
              server s 127.0.0.1:{sink}\n"
         );
