@@ -14,6 +14,7 @@ mod log;
 mod model;
 mod mta;
 mod probe;
+mod proxies;
 mod slow;
 mod smuggling;
 mod towards;

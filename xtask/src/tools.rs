@@ -25,7 +25,13 @@ const MAIL_PROGRAMS: &Programs = &[
     ("python3", "python3"),
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
+    ("haproxy", "haproxy"),
+    ("nginx", "nginx"),
+    ("/usr/lib/nginx/modules/ngx_mail_module.so", "libnginx-mod-mail"),
 ];
+
+/// Asked by every package before it starts a service of its own; 101 is no.
+const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// What Exim's program is linked with.
 const EXIM_LIBRARIES: &str = "libdb5.3 libgnutls-dane0 libidn12 libidn2-0 libnsl2 libpcre2-8-0";
@@ -102,11 +108,16 @@ fn install(programs: &Programs) -> Outcome {
     if !is_root()? || find("apt-get").is_none() {
         return Err(format!("missing, and without root and apt-get not ours to install: {packages}"));
     }
-    // Postfix must not greet the network only because a test wanted its programs: unconfigured, it does not start.
+    // Nothing must greet the network only because a test wanted its programs: unconfigured, Postfix does not start, and
+    // the proxies are told not to, now or at the next boot.
     let install = format!(
-        "echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections 2>/dev/null; \
+        "test -e {SERVICE_POLICY} || {{ trap 'rm -f {SERVICE_POLICY}' EXIT; \
+         printf '#!/bin/sh\\nexit 101\\n' >{SERVICE_POLICY}; chmod 755 {SERVICE_POLICY}; }}; \
+         fresh=; for it in haproxy nginx; do case ' {packages} ' in *\" $it \"*) fresh=\"$fresh $it\";; esac; done; \
+         echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections 2>/dev/null; \
          apt-get install -y -q --no-install-recommends {packages} || \
-         {{ apt-get update -q && apt-get install -y -q --no-install-recommends {packages}; }}"
+         {{ apt-get update -q && apt-get install -y -q --no-install-recommends {packages}; }} || exit; \
+         test -z \"$fresh\" || systemctl disable -q $fresh 2>/dev/null || true"
     );
     let mut apt = command("sh", &["-c", &install]);
     apt.env("DEBIAN_FRONTEND", "noninteractive");
