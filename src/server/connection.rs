@@ -4,6 +4,8 @@
 mod content;
 
 mod introduce;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -408,7 +410,7 @@ impl Connection {
         let question = if self.leg.is_asking() { self.session.question_due() } else { None };
         let answer = tokio::select! {
             biased;
-            answer = self.leg.answer() => Some(answer),
+            answer = Box::pin(self.leg.answer()) => Some(answer),
             () = self.io.stream.closed() => None,
         };
         let Some(answer) = answer else { return self.gone_meanwhile().await };

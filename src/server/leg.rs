@@ -195,7 +195,7 @@ impl Leg {
             self.group.octets = Vec::new();
             self.group.refused = false;
             if self.purpose == Purpose::Question {
-                self.end_question().await;
+                Box::pin(self.end_question()).await;
             }
         }
         let reply = result?;
@@ -231,7 +231,7 @@ impl Leg {
         let result = match say(connection, &lines, count, wait).await {
             // It was idle, and is gone: nothing of this transaction was ever answered in it.
             Err(error) if errand == Errand::Mail && connection.is_reused() && error.is_farewell() => {
-                self.say_anew(&lines, count, error).await
+                Box::pin(self.say_anew(&lines, count, error)).await
             }
             result => result,
         };
