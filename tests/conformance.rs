@@ -5,8 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+#[path = "dialogs/dialog_files.rs"]
+mod dialog_files;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use dialog_files::collect;
 
 /// How many requirement words (MUST, SHOULD, SHALL, with and without NOT, and REQUIRED) each section has, counted in the
 /// RFCs' own text; where they are explained they are not counted. RFC 5321: chapters 3 and 4.
@@ -268,15 +273,4 @@ fn is_test(text: &str, name: &str) -> bool {
     at.is_some_and(|at| {
         lines[at.saturating_sub(3)..at].iter().any(|line| line.contains("test]") || line.contains("test("))
     })
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "dialog") {
-            files.push(path);
-        }
-    }
 }

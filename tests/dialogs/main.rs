@@ -2,12 +2,16 @@
 #![cfg(feature = "io")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod components;
+mod dialog_files;
 mod replay;
 mod script;
 mod upstream;
 
 use std::path::{Path, PathBuf};
 
+use components::build;
+use dialog_files::collect;
 use replay::{How, Surroundings, replay as replay_one};
 use script::Script;
 
@@ -55,17 +59,6 @@ async fn every_dialog_is_heard_as_written() {
     assert!(failures.is_empty(), "{} replays differ:\n\n{}", failures.len(), failures.join("\n\n"));
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "dialog") {
-            files.push(path);
-        }
-    }
-}
-
 /// A certificate and the filters, made once for all dialogs.
 fn surroundings(root: &Path, scratch: &Path) -> Surroundings {
     let identity = wasmilter::net::tls::self_signed(&["mx.example.org"]).unwrap();
@@ -76,8 +69,8 @@ fn surroundings(root: &Path, scratch: &Path) -> Surroundings {
     let compiled =
         std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(scratch.join("compiled"));
     compiled.unwrap();
-    let filters = build(root.join("filters"));
-    let guests = build(root.join("tests/guests"));
+    let filters = build(&root.join("filters"));
+    let guests = build(&root.join("tests/guests"));
     let text = |path: PathBuf| path.display().to_string();
     Surroundings {
         filters: text(filters),
@@ -87,17 +80,4 @@ fn surroundings(root: &Path, scratch: &Path) -> Surroundings {
         key: text(key),
         configs: text(root.join("tests/dialogs/configs")),
     }
-}
-
-/// Builds a workspace of guests; says where its components are.
-fn build(workspace: PathBuf) -> PathBuf {
-    let built = std::process::Command::new(env!("CARGO"))
-        .current_dir(&workspace)
-        .args(["build", "--release", "--locked", "--quiet", "--target", "wasm32-unknown-unknown"])
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("CARGO_TARGET_DIR")
-        .status();
-    assert!(built.is_ok_and(|status| status.success()), "{} does not build: cargo xtask test", workspace.display());
-    workspace.join("target/wasm32-unknown-unknown/release")
 }

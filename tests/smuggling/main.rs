@@ -8,13 +8,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod client;
+#[path = "../dialogs/components.rs"]
+mod components;
 mod model;
 mod recorder;
 mod variants;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use wasmilter::net::stream::Stream;
 use wasmilter::report::Metrics;
 use wasmilter::server::{Gateway, Generation};
 
+use components::build;
 use model::{Outcome, Policy};
 use recorder::{Recorder, Records};
 use variants::VARIANTS;
@@ -275,17 +278,4 @@ fn gateway(mode: Mode, policy: Policy, upstream: SocketAddr, scratch: &Path) -> 
     );
     let config = config::parse(&text, "smuggling.toml", &|_| None).unwrap_or_else(|why| panic!("{why}"));
     Gateway::new(Generation::build(config, None).unwrap(), Metrics::install().unwrap())
-}
-
-/// Builds a workspace of guests; says where its components are.
-fn build(workspace: &Path) -> PathBuf {
-    let built = std::process::Command::new(env!("CARGO"))
-        .current_dir(workspace)
-        .args(["build", "--release", "--locked", "--quiet", "--target", "wasm32-unknown-unknown"])
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("CARGO_TARGET_DIR")
-        .status();
-    assert!(built.is_ok_and(|status| status.success()), "{} does not build: cargo xtask test", workspace.display());
-    workspace.join("target/wasm32-unknown-unknown/release")
 }
