@@ -60,7 +60,7 @@ fn strangers_violated() {
     assert!(component("(component)").contains("exports none of the stages"));
     let old = r#"(component (import "wasmilter:filter/log@0.0.9" (instance)))"#;
     assert!(component(old).contains("was built for wasmilter:filter 0.0.9"));
-    let unknown = r#"(component (import "wasmilter:filter/teleport@0.1.0-draft" (instance)))"#;
+    let unknown = r#"(component (import "wasmilter:filter/teleport@0.1.0" (instance)))"#;
     assert!(component(unknown).contains("no interface of wasmilter:filter"));
     let other = r#"(component (import "acme:thing/api@1.0.0" (instance)))"#;
     assert!(component(other).contains("which this gateway does not have"));
@@ -127,7 +127,7 @@ async fn interpreters_obeyed() {
         r#"(component {modules}
             (func $quit (canon lift (core func $i0 "quit")))
             (instance $q (export "quit" (func $quit)))
-            (export "wasmilter:filter/on-quit@0.1.0-draft" (instance $q)))"#
+            (export "wasmilter:filter/on-quit@0.1.0" (instance $q)))"#
     );
     let path = write_component("interpreter", &text);
     let chain = load(&[Filter::new("interpreter", path, "").with("instances = 10")]).unwrap();
@@ -148,7 +148,7 @@ fn start_functions_violated() {
                 (core instance $i (instantiate $m))
                 (func $quit (canon lift (core func $i "quit")))
                 (instance $q (export "quit" (func $quit)))
-                (export "wasmilter:filter/on-quit@0.1.0-draft" (instance $q)))"#
+                (export "wasmilter:filter/on-quit@0.1.0" (instance $q)))"#
         )
     };
     assert!(component(&wat("(loop (br 0))")).contains("interrupt"));

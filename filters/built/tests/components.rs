@@ -70,7 +70,7 @@ fn component(name: &str) -> Component {
     found
 }
 
-/// `wasmilter:filter/log@0.1.0-draft` is `log`; what is not of the contract keeps its whole name.
+/// `wasmilter:filter/log@0.1.0` is `log`; what is not of the contract keeps its whole name.
 fn short(name: &str) -> String {
     let ours = name.strip_prefix("wasmilter:filter/").and_then(|rest| rest.split_once('@'));
     ours.map_or(name, |(interface, _)| interface).to_owned()

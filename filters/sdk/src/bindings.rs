@@ -25,26 +25,26 @@ macro_rules! stages {
     ($($module:ident = $world:literal, $inline:literal;)+) => {
         stages! {$(
             $module = $world, $inline,
-            with: { "wasmilter:filter/types@0.1.0-draft": crate::bindings::wasmilter::filter::types };
+            with: { "wasmilter:filter/types@0.1.0": crate::bindings::wasmilter::filter::types };
         )+}
     };
 }
 
 stages! {
-    connect = "wasmilter:sdk/connect", "package wasmilter:sdk; world connect { export wasmilter:filter/on-connect@0.1.0-draft; }";
-    helo = "wasmilter:sdk/helo", "package wasmilter:sdk; world helo { export wasmilter:filter/on-helo@0.1.0-draft; }";
-    tls = "wasmilter:sdk/tls", "package wasmilter:sdk; world tls { export wasmilter:filter/on-tls@0.1.0-draft; }";
-    auth = "wasmilter:sdk/auth", "package wasmilter:sdk; world auth { export wasmilter:filter/on-auth@0.1.0-draft; }";
-    mail = "wasmilter:sdk/mail", "package wasmilter:sdk; world mail { export wasmilter:filter/on-mail@0.1.0-draft; }";
-    rcpt = "wasmilter:sdk/rcpt", "package wasmilter:sdk; world rcpt { export wasmilter:filter/on-rcpt@0.1.0-draft; }";
-    data = "wasmilter:sdk/data", "package wasmilter:sdk; world data { export wasmilter:filter/on-data@0.1.0-draft; }";
-    headers = "wasmilter:sdk/headers", "package wasmilter:sdk; world headers { export wasmilter:filter/on-headers@0.1.0-draft; }";
-    body = "wasmilter:sdk/body", "package wasmilter:sdk; world body { export wasmilter:filter/on-body@0.1.0-draft; }";
-    message = "wasmilter:sdk/message", "package wasmilter:sdk; world message { export wasmilter:filter/on-message@0.1.0-draft; }";
-    abort = "wasmilter:sdk/abort", "package wasmilter:sdk; world abort { export wasmilter:filter/on-abort@0.1.0-draft; }";
+    connect = "wasmilter:sdk/connect", "package wasmilter:sdk; world connect { export wasmilter:filter/on-connect@0.1.0; }";
+    helo = "wasmilter:sdk/helo", "package wasmilter:sdk; world helo { export wasmilter:filter/on-helo@0.1.0; }";
+    tls = "wasmilter:sdk/tls", "package wasmilter:sdk; world tls { export wasmilter:filter/on-tls@0.1.0; }";
+    auth = "wasmilter:sdk/auth", "package wasmilter:sdk; world auth { export wasmilter:filter/on-auth@0.1.0; }";
+    mail = "wasmilter:sdk/mail", "package wasmilter:sdk; world mail { export wasmilter:filter/on-mail@0.1.0; }";
+    rcpt = "wasmilter:sdk/rcpt", "package wasmilter:sdk; world rcpt { export wasmilter:filter/on-rcpt@0.1.0; }";
+    data = "wasmilter:sdk/data", "package wasmilter:sdk; world data { export wasmilter:filter/on-data@0.1.0; }";
+    headers = "wasmilter:sdk/headers", "package wasmilter:sdk; world headers { export wasmilter:filter/on-headers@0.1.0; }";
+    body = "wasmilter:sdk/body", "package wasmilter:sdk; world body { export wasmilter:filter/on-body@0.1.0; }";
+    message = "wasmilter:sdk/message", "package wasmilter:sdk; world message { export wasmilter:filter/on-message@0.1.0; }";
+    abort = "wasmilter:sdk/abort", "package wasmilter:sdk; world abort { export wasmilter:filter/on-abort@0.1.0; }";
 }
 
 stages! {
-    init = "wasmilter:sdk/init", "package wasmilter:sdk; world init { export wasmilter:filter/lifecycle@0.1.0-draft; }", with: {};
-    quit = "wasmilter:sdk/quit", "package wasmilter:sdk; world quit { export wasmilter:filter/on-quit@0.1.0-draft; }", with: {};
+    init = "wasmilter:sdk/init", "package wasmilter:sdk; world init { export wasmilter:filter/lifecycle@0.1.0; }", with: {};
+    quit = "wasmilter:sdk/quit", "package wasmilter:sdk; world quit { export wasmilter:filter/on-quit@0.1.0; }", with: {};
 }

@@ -19,7 +19,7 @@ use crate::config::Grants;
 
 /// The package and version this host speaks.
 pub(super) const PACKAGE: &str = "wasmilter:filter";
-pub(super) const VERSION: &str = "0.1.0-draft";
+pub(super) const VERSION: &str = "0.1.0";
 
 /// One interface a filter may import.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 wit_bindgen::generate!({
     path: "../../../filters/wit",
-    inline: "package test:idle; world idle { export wasmilter:filter/on-helo@0.1.0-draft; }",
+    inline: "package test:idle; world idle { export wasmilter:filter/on-helo@0.1.0; }",
     world: "test:idle/idle",
     generate_all,
 });

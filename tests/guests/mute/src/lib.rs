@@ -4,14 +4,14 @@ wit_bindgen::generate!({
     path: "../../../filters/wit",
     inline: "package test:mute;
         world mute {
-          export wasmilter:filter/on-connect@0.1.0-draft;
-          export wasmilter:filter/on-helo@0.1.0-draft;
-          export wasmilter:filter/on-mail@0.1.0-draft;
-          export wasmilter:filter/on-rcpt@0.1.0-draft;
-          export wasmilter:filter/on-data@0.1.0-draft;
-          export wasmilter:filter/on-headers@0.1.0-draft;
-          export wasmilter:filter/on-body@0.1.0-draft;
-          export wasmilter:filter/on-message@0.1.0-draft;
+          export wasmilter:filter/on-connect@0.1.0;
+          export wasmilter:filter/on-helo@0.1.0;
+          export wasmilter:filter/on-mail@0.1.0;
+          export wasmilter:filter/on-rcpt@0.1.0;
+          export wasmilter:filter/on-data@0.1.0;
+          export wasmilter:filter/on-headers@0.1.0;
+          export wasmilter:filter/on-body@0.1.0;
+          export wasmilter:filter/on-message@0.1.0;
         }",
     world: "test:mute/mute",
     generate_all,
