@@ -1,8 +1,9 @@
 //! Floor 10: the commands. What a person typed becomes a call; what went wrong becomes a sentence and an exit code
-//! (sysexits: 64 usage, 78 configuration, 1 anything else; `probe` has its own).
+//! (sysexits: 64 usage, 78 configuration, 1 anything else; `probe` and `filter` have their own).
 
 pub mod check;
 pub mod demo;
+pub mod filter;
 pub mod load;
 pub mod passwd;
 pub mod probe;
@@ -33,6 +34,9 @@ enum Command {
     Probe(probe::Probe),
     /// Run a small mail server that stores a Maildir: an upstream to try things with.
     Sink(sink::Sink),
+    /// Look into filters, try them on mail, test and measure them.
+    #[command(subcommand)]
+    Filter(filter::Filter),
     /// Show all of it at work on this machine, then let you try.
     Demo(demo::Demo),
 }
@@ -55,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Passwd(args) => passwd::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Sink(args) => sink::run(&args),
+        Command::Filter(command) => filter::run(&command),
         Command::Demo(args) => demo::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -64,7 +64,7 @@ pub(super) fn compile(
 }
 
 /// The first eight octets tell a component from everything else.
-fn preamble(wasm: &[u8]) -> Result<(), String> {
+pub(super) fn preamble(wasm: &[u8]) -> Result<(), String> {
     match wasm {
         [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Err("is a core Wasm module and no component: build it for \
@@ -137,7 +137,7 @@ fn check_wasi(filter: &config::Filter, name: &str) -> Result<(), String> {
 }
 
 /// The interface of one of our own names; `None` for foreign ones.
-fn ours(name: &str) -> Result<Option<&str>, String> {
+pub(super) fn ours(name: &str) -> Result<Option<&str>, String> {
     let Some(rest) = name.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')) else { return Ok(None) };
     let (interface, version) = rest.split_once('@').unwrap_or((rest, "no version"));
     if version != VERSION {

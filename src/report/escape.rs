@@ -83,6 +83,20 @@ fn is_shown(c: char) -> bool {
         )
 }
 
+/// One line of a text from outside, for a terminal: what would do more than appear is written out.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_shown(c) {
+            out.push(c);
+        } else {
+            out.extend(c.escape_default());
+        }
+    }
+    out
+}
+
 /// A value of a `key=value` line: as it is where it cannot be misread, else quoted and escaped.
 pub(super) fn text_value(out: &mut dyn Write, value: &str) -> fmt::Result {
     let bare = |octet: u8| octet.is_ascii_graphic() && !matches!(octet, b'"' | b'\\' | b'=');
@@ -141,6 +155,12 @@ mod tests {
         let mut json = String::new();
         quoted(&mut json, "\u{e0041}😀", Style::Json).unwrap();
         assert_eq!(json, "\"\\udb40\\udc41😀\"");
+    }
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do() {
+        assert_eq!(printable("Grüße \"a\" \\"), "Grüße \"a\" \\");
+        assert_eq!(printable("a\u{1b}[2J\n\u{202e}\u{9b}"), "a\\u{1b}[2J\\n\\u{202e}\\u{9b}");
     }
 
     #[test]

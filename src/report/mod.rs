@@ -11,6 +11,7 @@ mod seldom;
 mod transaction;
 pub mod upstream;
 
+pub use escape::printable;
 pub use metrics::Metrics;
 pub use seldom::Seldom;
 pub use transaction::{FilterSaid, Outcome, Transaction};

@@ -1,0 +1,38 @@
+//! `wasmilter filter`: the tools of people who write filters, and of those who want to know what one does before they
+//! let it near their mail. Each uses the very host that the gateway uses.
+//!
+//! What comes from a filter or a message is shown escaped ([`printable`](crate::report::printable)); a terminal is
+//! asked for colours, a file is not.
+
+mod inspect;
+mod trouble;
+
+use std::process::ExitCode;
+
+pub(crate) use trouble::Trouble;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Filter {
+    /// Say what a filter is: its stages, what it would have to be granted, its size, its makers.
+    Inspect(inspect::Inspect),
+}
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object, for programs.
+    Json,
+}
+
+/// Runs one of the tools. What went wrong is said here, with what to do about it.
+///
+/// # Errors
+/// Only when nothing can be written any more.
+pub fn run(command: &Filter) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        Filter::Inspect(args) => inspect::run(args),
+    };
+    done.or_else(Trouble::tell)
+}
