@@ -21,6 +21,8 @@ pub mod chain;
 #[cfg(feature = "io")]
 pub mod cli;
 #[cfg(feature = "io")]
+pub mod dialog;
+#[cfg(feature = "io")]
 pub mod filter;
 #[cfg(feature = "io")]
 pub mod net;

@@ -1,4 +1,4 @@
-//! Floor 10: the commands. What a person typed becomes a call; what went wrong becomes a sentence and an exit code
+//! Floor 11: the commands. What a person typed becomes a call; what went wrong becomes a sentence and an exit code
 //! (sysexits: 64 usage, 78 configuration, 1 anything else; `probe` and `filter` have their own).
 
 pub mod check;

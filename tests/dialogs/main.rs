@@ -3,29 +3,40 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod components;
-mod dialog_files;
-mod replay;
-mod script;
-mod upstream;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use components::build;
-use dialog_files::collect;
-use replay::{How, Surroundings, replay as replay_one};
-use script::Script;
+use wasmilter::config;
+use wasmilter::dialog::files::collect;
+use wasmilter::dialog::{How, Patience, Script, Setting, replay};
+use wasmilter::server::Environment;
 
 /// Replays under way at once.
 const AT_ONCE: usize = 8;
+/// Far longer than anything here takes: a dialog that waits this long has failed.
+const WAIT: Duration = Duration::from_secs(20);
+const PATIENCE: Patience = Patience { answer: WAIT, answered_instead: WAIT };
+
+/// What the configurations of the dialogs may name.
+#[derive(Debug, Clone)]
+struct Surroundings {
+    filters: String,
+    puppet: String,
+    scratch: String,
+    certificate: String,
+    key: String,
+    configs: String,
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_dialog_is_heard_as_written() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let scratch = tempfile::tempdir().unwrap();
     let around = surroundings(root, scratch.path());
-    let mut files = Vec::new();
-    collect(&root.join("tests/dialogs"), &mut files);
-    files.sort();
+    let mut files = collect(&root.join("tests/dialogs")).unwrap();
     // While one works on a few of them: a part of their path.
     if let Ok(part) = std::env::var("DIALOGS") {
         files.retain(|file| file.strip_prefix(root).unwrap().display().to_string().contains(&part));
@@ -39,15 +50,18 @@ async fn every_dialog_is_heard_as_written() {
         let (around, gate) = (around.clone(), std::sync::Arc::clone(&gate));
         let name = file.strip_prefix(root).unwrap().display().to_string();
         replays.spawn(async move {
-            let script = match Script::parse(&std::fs::read_to_string(&file).unwrap()) {
+            let script = Script::parse(&std::fs::read_to_string(&file).unwrap())
+                .and_then(|script| script.knows(&["config", "puppet", "on-fault", "routes"]).map(|()| script));
+            let script = match script {
                 Ok(script) => script,
-                Err(why) => return vec![format!("{name}: {why}")],
+                Err((line, why)) => return vec![format!("{name}: line {line}: {why}")],
             };
+            let set = |upstream| set(&script, &around, upstream);
             let ways = [How::AsWritten, How::OctetByOctet, How::OnePacket];
             let mut failures = Vec::new();
             for how in ways.into_iter().filter(|how| *how == How::AsWritten || !script.as_written) {
                 let _turn = gate.acquire().await.unwrap();
-                if let Err(why) = Box::pin(replay_one(&script, how, &around)).await {
+                if let Err(why) = Box::pin(replay(&script, how, PATIENCE, &set)).await {
                     failures.push(format!("{name}: {why}"));
                 }
             }
@@ -80,4 +94,38 @@ fn surroundings(root: &Path, scratch: &Path) -> Surroundings {
         key: text(key),
         configs: text(root.join("tests/dialogs/configs")),
     }
+}
+
+/// The configuration a dialog names, with the puppet when it has lines for it.
+fn set(script: &Script, around: &Surroundings, upstream: SocketAddr) -> Result<Setting, String> {
+    let name = script.said("config").ok_or("no `config:`")?;
+    let path = Path::new(&around.configs).join(format!("{name}.toml"));
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = text + &puppet_section(script);
+    let environment = |name: &str| match name {
+        "UPSTREAM" => Some(upstream.to_string()),
+        "FILTERS" => Some(around.filters.clone()),
+        "PUPPET" => Some(around.puppet.clone()),
+        "SCRATCH" => Some(around.scratch.clone()),
+        "CERTIFICATE" => Some(around.certificate.clone()),
+        "KEY" => Some(around.key.clone()),
+        "CONFIGS" => Some(around.configs.clone()),
+        _ => None,
+    };
+    let config = config::parse(&text, &path.display().to_string(), &environment).map_err(|e| e.to_string())?;
+    Ok(Setting { config, environment: Environment::default(), clock: None })
+}
+
+/// A `[[filter]]` with the puppet (tests/guests/puppet), granted everything, but of upstreams only `routes`.
+fn puppet_section(script: &Script) -> String {
+    let Some(lines) = script.said("puppet") else { return String::new() };
+    let on_fault = script.said("on-fault").unwrap_or("defer");
+    let routes: Vec<&str> = script.said("routes").unwrap_or_default().split_whitespace().collect();
+    format!(
+        "[[filter]]\nname = \"puppet\"\npath = \"${{PUPPET}}\"\non-fault = {on_fault:?}\nsettings = {{ do = '{lines}' }}\n\
+         [filter.grants]\nheaders = true\nbody = true\nmime = true\nmetrics = true\ncounters = true\n\
+         tables = [\"words\"]\nkv = true\ndiscard = true\nroute = {routes:?}\n\
+         edit = {{ headers = true, body = true, sender = true, recipients = [\"*@archive.test\"] }}\n\
+         [table.words]\nentries = [\"word\"]\n[engine]\ninstances = 64\ncache = \"${{SCRATCH}}/compiled\"\n"
+    )
 }

@@ -5,7 +5,7 @@ use crate::source::{File, Findings, Tree, identifier, words};
 
 /// The floors of the house. A module imports from lower numbers only, so neighbours with one number do not know
 /// each other.
-const FLOORS: [(&str, u32); 18] = [
+const FLOORS: [(&str, u32); 19] = [
     ("smtp", 0),
     ("mail", 1),
     ("config", 2),
@@ -23,7 +23,8 @@ const FLOORS: [(&str, u32); 18] = [
     ("server", 9),
     ("sink", 9),
     ("admin", 9),
-    ("cli", 10),
+    ("dialog", 10),
+    ("cli", 11),
 ];
 
 /// The first floor that may touch sockets, files and the clock.

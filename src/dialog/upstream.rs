@@ -1,5 +1,6 @@
 //! A scripted upstream on a port of 127.0.0.1: says what the dialog says, hands over every line it hears.
 
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 const EVENTS_MAX: usize = 100_000;
 
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(super) enum Heard {
     Opened,
     /// With its line end.
     Line(Vec<u8>),
@@ -18,7 +19,7 @@ pub(crate) enum Heard {
 }
 
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(super) enum Order {
     Say(Vec<u8>),
     Close,
     Reset,
@@ -29,36 +30,41 @@ pub(crate) enum Order {
 
 /// What the harness answers by itself unless the dialog writes its handshakes out.
 #[derive(Debug, Clone)]
-pub(crate) struct Manners {
+pub(super) struct Manners {
     pub ehlo: Option<String>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Upstream {
+pub(super) struct Upstream {
     pub address: SocketAddr,
     pub heard: mpsc::Receiver<Heard>,
     pub orders: mpsc::Sender<Order>,
 }
 
 impl Upstream {
-    pub(crate) async fn start(manners: Manners) -> Upstream {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+    pub(super) async fn start(manners: Manners) -> io::Result<Upstream> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
         let (tell, heard) = mpsc::channel(EVENTS_MAX);
         let (orders, take) = mpsc::channel(EVENTS_MAX);
-        tokio::spawn(run(listener, manners, tell, take));
-        Upstream { address, heard, orders }
+        tokio::spawn(run(listener, address, manners, tell, take));
+        Ok(Upstream { address, heard, orders })
     }
 }
 
-async fn run(listener: TcpListener, manners: Manners, tell: mpsc::Sender<Heard>, mut orders: mpsc::Receiver<Order>) {
-    let address = listener.local_addr().unwrap();
+async fn run(
+    listener: TcpListener,
+    address: SocketAddr,
+    manners: Manners,
+    tell: mpsc::Sender<Heard>,
+    mut orders: mpsc::Receiver<Order>,
+) {
     let mut listener = Some(listener);
     let mut early: Vec<Order> = Vec::new();
     loop {
         let accepted = match &listener {
             Some(open) => tokio::select! {
-                accepted = open.accept() => Some(accepted.unwrap().0),
+                accepted = open.accept() => accepted.ok().map(|(stream, _)| stream),
                 order = orders.recv() => match order {
                     None => return,
                     Some(Order::Gone) => { listener = None; None }
@@ -68,7 +74,8 @@ async fn run(listener: TcpListener, manners: Manners, tell: mpsc::Sender<Heard>,
             None => match orders.recv().await {
                 None => return,
                 Some(Order::Back) => {
-                    listener = Some(TcpListener::bind(address).await.unwrap());
+                    // Whoever has the address meanwhile: the dialog will say that nobody hears.
+                    listener = TcpListener::bind(address).await.ok();
                     None
                 }
                 Some(order) => {
