@@ -38,6 +38,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Octets of its instance's linear memories, while it has one.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.instance.as_ref().map_or(0, |instance| instance.memory_bytes())
+    }
+
     /// A transaction begins or ends.
     pub(super) fn reset(&mut self, lifetime: Lifetime) {
         self.content = false;

@@ -38,6 +38,8 @@ pub struct Usage<'a> {
     pub calls: u32,
     /// Waits included.
     pub time: Duration,
+    /// Linear memory of its instance in this session, if it has one now.
+    pub memory_bytes: usize,
 }
 
 impl SessionChain {
@@ -134,6 +136,7 @@ impl SessionChain {
             filter: &program.profile().name,
             calls: link.calls,
             time: link.time,
+            memory_bytes: link.memory_bytes(),
         })
     }
 }

@@ -30,6 +30,11 @@ impl Memory {
     pub(super) fn new(bytes_max: usize, table_elements_max: usize) -> Memory {
         Memory { used_bytes: 0, bytes_max, table_elements_max, refused: false }
     }
+
+    /// Of its linear memories, all together.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
 }
 
 impl ResourceLimiter for Memory {

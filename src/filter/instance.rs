@@ -119,6 +119,12 @@ impl Instance {
         self.calls
     }
 
+    /// Octets of its linear memories.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory.used_bytes()
+    }
+
     /// Asks, with the program it was made from. `work` is on the desk meanwhile, and comes back. After a fault the instance is good for nothing.
     ///
     /// # Errors

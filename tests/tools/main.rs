@@ -5,6 +5,7 @@
 #[path = "../dialogs/components.rs"]
 mod components;
 mod inspect;
+mod run;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

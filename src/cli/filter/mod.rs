@@ -4,8 +4,16 @@
 //! What comes from a filter or a message is shown escaped ([`printable`](crate::report::printable)); a terminal is
 //! asked for colours, a file is not.
 
+mod diff;
+mod envelope;
 mod inspect;
+mod mails;
+mod paint;
+mod play;
+mod run;
+mod site;
 mod trouble;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -15,6 +23,8 @@ pub(crate) use trouble::Trouble;
 pub enum Filter {
     /// Say what a filter is: its stages, what it would have to be granted, its size, its makers.
     Inspect(inspect::Inspect),
+    /// Run a filter over messages, offline, and show what it does with them and what that costs.
+    Run(Box<run::Run>),
 }
 
 /// How results are shown.
@@ -33,6 +43,7 @@ pub(crate) enum Format {
 pub fn run(command: &Filter) -> anyhow::Result<ExitCode> {
     let done = match command {
         Filter::Inspect(args) => inspect::run(args),
+        Filter::Run(args) => run::run(args),
     };
     done.or_else(Trouble::tell)
 }

@@ -5,17 +5,21 @@ use std::process::ExitCode;
 
 use crate::report::printable;
 
+/// EX_USAGE: arguments that make no sense together.
+pub(crate) const EXIT_USAGE: u8 = 64;
 /// EX_DATAERR: a filter, or mail, that is not what it should be.
 pub(crate) const EXIT_DATA: u8 = 65;
 /// EX_NOINPUT: a file that cannot be read.
 pub(crate) const EXIT_NO_INPUT: u8 = 66;
 /// EX_SOFTWARE: what should not happen.
 pub(crate) const EXIT_SOFTWARE: u8 = 70;
+/// EX_CONFIG.
+pub(crate) const EXIT_CONFIG: u8 = 78;
 
 /// A tool stops here.
 #[derive(Debug)]
 pub(crate) struct Trouble {
-    pub status: u8,
+    status: u8,
     what: String,
     help: String,
 }
@@ -23,6 +27,11 @@ pub(crate) struct Trouble {
 impl Trouble {
     pub(crate) fn new(status: u8, what: impl std::fmt::Display, help: impl Into<String>) -> Trouble {
         Trouble { status, what: what.to_string(), help: help.into() }
+    }
+
+    /// The same, with another status.
+    pub(crate) fn with_status(self, status: u8) -> Trouble {
+        Trouble { status, ..self }
     }
 
     /// A file that cannot be read.
