@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::outcome::BodyMode;
 use crate::config::{self, Config};
-use crate::filter::{Host, LoadError, Memory, Profile, Program, StageSet};
+use crate::filter::{Host, LoadError, Memory, Outside, Profile, Program, StageSet};
 use crate::mail::Stage;
 use crate::state::tables::{Table, TableError};
 
@@ -53,12 +53,21 @@ impl ListenerChain {
 }
 
 impl Chain {
-    /// Loads everything the configuration names. Blocks: components are compiled here, and each is tried once.
+    /// Loads everything the configuration names. Blocks: components are compiled here, and each is tried once. Filters
+    /// that ask somebody outside hear that nobody has an answer.
     ///
     /// # Errors
     /// The first filter or table that cannot be used.
     pub fn load(config: &Config) -> Result<Chain, ChainError> {
-        Chain::reload(None, config)
+        Chain::load_with(config, &Outside::default())
+    }
+
+    /// The same, with somebody outside to ask, and with that clock.
+    ///
+    /// # Errors
+    /// As [`Chain::load`].
+    pub fn load_with(config: &Config, outside: &Outside) -> Result<Chain, ChainError> {
+        Chain::reload(None, config, outside)
     }
 
     /// Loads a newer configuration beside `old`, whose sessions go on undisturbed. Filters keep their counters
@@ -67,7 +76,7 @@ impl Chain {
     ///
     /// # Errors
     /// As [`Chain::load`]; `old` is then as it was.
-    pub fn reload(old: Option<&Chain>, config: &Config) -> Result<Chain, ChainError> {
+    pub fn reload(old: Option<&Chain>, config: &Config, outside: &Outside) -> Result<Chain, ChainError> {
         let fresh = config.tables.iter().map(Table::load).collect::<Result<Vec<_>, _>>()?;
         let replaced: Vec<(Arc<Table>, Option<Table>)> = fresh
             .into_iter()
@@ -81,7 +90,7 @@ impl Chain {
         let mut programs = Vec::new();
         if let Some(host) = &host {
             for filter in in_order(&config.filters) {
-                programs.push(load_filter(old, config, filter, host, &tables)?);
+                programs.push(load_filter(old, config, filter, host, &tables, outside)?);
             }
         }
         // Nothing can fail any more.
@@ -140,6 +149,7 @@ fn load_filter(
     filter: &config::Filter,
     host: &Arc<Host>,
     tables: &[Arc<Table>],
+    outside: &Outside,
 ) -> Result<Arc<Program>, ChainError> {
     let known = old.and_then(|old| old.programs.iter().find(|p| *p.profile().name == *filter.name));
     let memory = known.map_or_else(|| Arc::new(Memory::new(filter)), |p| Arc::clone(&p.profile().memory));
@@ -149,6 +159,7 @@ fn load_filter(
         config: filter.clone(),
         tables: granted.cloned().collect(),
         memory,
+        outside: outside.clone(),
     });
     let cache = config.engine.cache_dir.as_deref();
     Ok(Program::load(host, profile, cache, known.map(AsRef::as_ref))?)

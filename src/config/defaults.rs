@@ -98,6 +98,7 @@ impl Default for Grants {
             counters: false,
             tables: None,
             kv: None,
+            dns: false,
             edit: super::types::EditGrant::default(),
             route: None,
             discard: false,

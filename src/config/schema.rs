@@ -169,7 +169,7 @@ pub(super) const GRANTS: Shape = Shape {
     title: "[filter.grants]",
     keys: &[
         "session", "envelope", "log", "config", "clock", "random", "headers", "body", "mime", "metrics", "counters",
-        "tables", "kv", "edit", "route", "discard",
+        "tables", "kv", "dns", "edit", "route", "discard",
     ],
 };
 

@@ -337,6 +337,8 @@ pub struct Grants {
     /// Names of `[table.NAME]` it may look into; an empty list is for filters that can do without.
     pub tables: Option<Vec<String>>,
     pub kv: Option<KvGrant>,
+    /// May ask the DNS.
+    pub dns: bool,
     pub edit: EditGrant,
     /// Names of the upstreams it may send mail to; an empty list is for filters that can do without.
     pub route: Option<Vec<String>>,

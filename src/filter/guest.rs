@@ -9,6 +9,12 @@ use super::profile::Profile;
 use super::wasi::Wasi;
 use super::work::Work;
 
+/// What the guest asked of others in the call at hand.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub questions: u32,
+}
+
 /// The host's side of one instance.
 #[derive(Debug)]
 pub(super) struct Guest {
@@ -17,16 +23,18 @@ pub(super) struct Guest {
     pub meter: Meter,
     /// Only for components that import WASI.
     pub wasi: Option<Box<Wasi>>,
+    pub asked: Asked,
     work: Option<Box<Work>>,
 }
 
 impl Guest {
     pub(super) fn new(profile: Arc<Profile>, memory: Memory, meter: Meter, wasi: Option<Box<Wasi>>) -> Guest {
-        Guest { profile, memory, meter, wasi, work: None }
+        Guest { profile, memory, meter, wasi, asked: Asked::default(), work: None }
     }
 
-    /// Puts the mail at hand on the guest's desk.
+    /// A call begins: puts the mail at hand on the guest's desk.
     pub(super) fn give(&mut self, work: Box<Work>) {
+        self.asked = Asked::default();
         self.work = Some(work);
     }
 

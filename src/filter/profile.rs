@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::log::LogBudget;
 use super::metrics::Series;
+use super::outside::Outside;
 use crate::config;
 use crate::state::counters::Counters;
 use crate::state::kv::Kv;
@@ -17,6 +18,7 @@ pub struct Profile {
     /// Those the filter was granted.
     pub tables: Vec<Arc<Table>>,
     pub memory: Arc<Memory>,
+    pub outside: Outside,
 }
 
 /// What a filter remembers as a whole. Kept under the filter's name over a reload.

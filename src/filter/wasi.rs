@@ -2,6 +2,7 @@
 //! print goes to the filter's log.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -10,10 +11,11 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::{cli, filesystem};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use super::guest::Guest;
 use super::log::{self, Level};
+use super::outside::Clock;
 use super::profile::Profile;
 
 /// Octets of a line not yet ended.
@@ -48,6 +50,7 @@ impl Wasi {
             .stdout(Lines::new(profile, Level::Info))
             .stderr(Lines::new(profile, Level::Warn))
             .max_random_size(RANDOM_BYTES_MAX)
+            .wall_clock(Time(profile.outside.clock.clone()))
             .build();
         Wasi { ctx, table }
     }
@@ -81,6 +84,19 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     )?;
     filesystem::preopens::add_to_linker::<Guest, WasiFilesystem>(linker, Guest::filesystem)?;
     filesystem::types::add_to_linker::<Guest, WasiFilesystem>(linker, Guest::filesystem)
+}
+
+/// The time of day, by the clock that `clock` shows too.
+struct Time(Clock);
+
+impl HostWallClock for Time {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
 }
 
 /// What a guest prints, cut into lines.

@@ -10,6 +10,9 @@ use crate::mail::{Edit, Envelope, PeerName, Recipient, Sender, SessionFacts, Sta
 use crate::smtp::headers::HeaderBlock;
 use crate::state::spool::Spool;
 
+/// What the session of a trial is called.
+const TRIAL: &str = "load";
+
 /// What is at hand in one stage.
 #[derive(Debug)]
 pub struct Work {
@@ -65,7 +68,7 @@ impl Work {
     pub fn trial() -> Work {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         Work::new(Arc::new(SessionFacts {
-            id: "load".into(),
+            id: TRIAL.into(),
             listener: "".into(),
             peer: nowhere,
             local: nowhere,
@@ -76,6 +79,11 @@ impl Work {
             auth: None,
             introduced: None,
         }))
+    }
+
+    /// Whether this is the trial of a filter at load.
+    pub(super) fn is_trial(&self) -> bool {
+        &*self.session.id == TRIAL
     }
 
     /// Before the first change of the filter at hand: remembers how things were.

@@ -1,9 +1,11 @@
-//! Names and addresses: who a peer says it is by reverse DNS, and where the upstream lives.
+//! Names and addresses: who a peer says it is by reverse DNS, where the upstream lives, and what filters ask.
 //!
 //! One shared resolver with a bounded cache. The hosts file comes first; loopback and link-local addresses are
 //! answered from it or not at all, so nobody's DNS ever hears of them. Whatever DNS says is hostile: names are
 //! checked before anybody sees them, and only so many of them are looked at. Refuses to guess: a failure is
 //! told apart from an answer that there is nothing.
+
+mod records;
 
 use std::io::Read;
 use std::net::IpAddr;
@@ -23,6 +25,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use super::hosts::{Hosts, host_name};
 use crate::config::{self, PeerNames};
 use crate::mail::PeerName;
+pub use records::{ANSWER_BYTES_MAX, Answer, NoAnswer, RECORDS_MAX, Security, reverse};
 
 /// PTR names of one address that are looked at; a hostile zone can hold thousands.
 const PTR_NAMES_MAX: usize = 10;

@@ -14,20 +14,20 @@ use super::*;
 const SOON: Duration = Duration::from_secs(20);
 
 /// How the server answers a question.
-enum Says {
+pub(super) enum Says {
     Records(Vec<RData>),
     Code(ResponseCode),
     Silence,
 }
 
-type Script = fn(&Name, RecordType) -> Says;
+pub(super) type Script = fn(&Name, RecordType) -> Says;
 
-struct Server {
+pub(super) struct Server {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    pub(super) asked: Arc<Mutex<Vec<String>>>,
 }
 
-async fn server(script: Script) -> Server {
+pub(super) async fn server(script: Script) -> Server {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -56,7 +56,7 @@ async fn server(script: Script) -> Server {
     Server { address, asked }
 }
 
-fn resolver(server: &Server, hosts: &str) -> Resolver {
+pub(super) fn resolver(server: &Server, hosts: &str) -> Resolver {
     Resolver::with_hosts(&config::Resolver { servers: vec![server.address], ..Default::default() }, Hosts::parse(hosts))
         .unwrap()
 }

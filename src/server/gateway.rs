@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use crate::accounts::{Accounts, PasswordFile, PasswordFileError};
 use crate::chain::{Chain, ChainError};
 use crate::config::{Auth, Config, Limits as SessionLimits, ListenerTls};
+use crate::filter::Outside;
 use crate::net::dial::{Dial, Tcp};
 use crate::net::dns::{Resolver, ResolverError};
 use crate::net::tls::{Acceptor, Identity, NextHandshakes, Terms, TlsError};
@@ -96,8 +97,9 @@ impl Generation {
         let tls = acceptors(&config, before, &mut renewal)?;
         let known = before.and_then(|old| old.accounts.as_ref());
         let accounts = config.auth.as_ref().map(|settings| accounts(settings, known, &mut renewal)).transpose()?;
-        let chain = Chain::reload(before.map(|old| &*old.chain), &config)?;
         let resolver = Resolver::new(&config.resolver)?;
+        let outside = Outside::real(&resolver);
+        let chain = Chain::reload(before.map(|old| &*old.chain), &config, &outside)?;
         let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
         Ok(Generation {
             limits: Arc::new(config.limits.clone()),

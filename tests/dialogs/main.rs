@@ -124,7 +124,7 @@ fn puppet_section(script: &Script) -> String {
     format!(
         "[[filter]]\nname = \"puppet\"\npath = \"${{PUPPET}}\"\non-fault = {on_fault:?}\nsettings = {{ do = '{lines}' }}\n\
          [filter.grants]\nheaders = true\nbody = true\nmime = true\nmetrics = true\ncounters = true\n\
-         tables = [\"words\"]\nkv = true\ndiscard = true\nroute = {routes:?}\n\
+         tables = [\"words\"]\nkv = true\ndns = true\ndiscard = true\nroute = {routes:?}\n\
          edit = {{ headers = true, body = true, sender = true, recipients = [\"*@archive.test\"] }}\n\
          [table.words]\nentries = [\"word\"]\n[engine]\ninstances = 64\ncache = \"${{SCRATCH}}/compiled\"\n"
     )

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::support::{Filter, brief, configuration, guest, load, session, told};
 use wasmilter::chain::{Call, Chain};
+use wasmilter::filter::Outside;
 
 fn file(name: &str, octets: &[u8]) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -21,7 +22,7 @@ fn imports_without_a_grant_violated() {
     let error = load(&[Filter::puppet("").grants("counters = true")]).map(|_| ()).unwrap_err();
     assert!(error.contains("filter \"puppet\"") && error.contains("is not granted: write `grants = {"), "{error}");
     let all = "headers = true, body = true, metrics = true, counters = true, tables = [\"words\"], \
-               kv = { quota = \"1 MiB\" }, edit = { headers = [\"X-*\"] }";
+               kv = { quota = \"1 MiB\" }, dns = true, edit = { headers = [\"X-*\"] }";
     let error = load(&[Filter::puppet("").grants(all)]).map(|_| ()).unwrap_err();
     assert!(error.contains("imports `mime`, which is not granted: write `grants = { mime = true }`"), "{error}");
     let error = load(&[Filter::puppet("").grants(&format!("{all}, mime = true"))]).map(|_| ()).unwrap_err();
@@ -97,7 +98,7 @@ async fn reload_obeyed() {
     if let wasmilter::config::TableSource::Inline(entries) = &mut new.tables[0].source {
         entries.insert("three".into(), "3".into());
     }
-    let second = std::sync::Arc::new(Chain::reload(Some(&first), &new).unwrap());
+    let second = std::sync::Arc::new(Chain::reload(Some(&first), &new, &Outside::default()).unwrap());
     let mut after = session(&second);
     // The new one has the new settings and the old one's memory; the old one goes on as it was, with the new table.
     assert_eq!(told(&after.helo().await), "new");
@@ -108,7 +109,7 @@ async fn reload_obeyed() {
     let mut bad = configuration(&[Filter::puppet("init: panic")]);
     bad.tables.clear();
     bad.filters[0].grants.tables = None;
-    assert!(Chain::reload(Some(&second), &bad).is_err());
+    assert!(Chain::reload(Some(&second), &bad, &Outside::default()).is_err());
     assert_eq!(told(&before.mail().await), "Ok(true) Ok(Some(\"3\"))");
 }
 

@@ -8,3 +8,4 @@ mod loading;
 mod message;
 mod support;
 mod verdicts;
+mod world;

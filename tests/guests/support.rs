@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use wasmilter::chain::{Call, Chain, Context, Outcome, SessionChain};
 use wasmilter::config;
+use wasmilter::filter::Outside;
 use wasmilter::mail::{Action, Envelope, Hello, PeerName, Recipient, Sender, SessionFacts, Verdict};
 use wasmilter::smtp::{ForwardPath, Params, ReversePath};
 
@@ -56,7 +57,7 @@ pub(crate) struct Filter {
 
 /// Everything but edits.
 const ALL_GRANTS: &str = "headers = true, body = true, mime = true, metrics = true, counters = true, \
-     tables = [\"words\"], kv = { quota = \"64 KiB\" }, edit = { headers = [\"X-*\"] }, route = []";
+     tables = [\"words\"], kv = { quota = \"64 KiB\" }, dns = true, edit = { headers = [\"X-*\"] }, route = []";
 
 impl Filter {
     /// The puppet, granted everything but edits of anything except `X-*` fields, doing as `script` says.
@@ -130,6 +131,11 @@ pub(crate) fn configuration(filters: &[Filter]) -> config::Config {
 /// The chain of these filters, or why it does not load.
 pub(crate) fn load(filters: &[Filter]) -> Result<Arc<Chain>, String> {
     Chain::load(&configuration(filters)).map(Arc::new).map_err(|e| e.to_string())
+}
+
+/// The same with this world around it.
+pub(crate) fn load_with(filters: &[Filter], outside: &Outside) -> Arc<Chain> {
+    Arc::new(Chain::load_with(&configuration(filters), outside).unwrap_or_else(|e| panic!("{e}")))
 }
 
 /// One session of a chain, with an envelope where there is one.

@@ -148,6 +148,44 @@ pub mod tables {
     }
 }
 
+/// Questions to the DNS, by the host's resolver and its cache. May wait: a wait counts against the deadline, not against
+/// the processor time. Names are absolute, whatever their last dot. At most 100 questions a call.
+pub mod dns {
+    use super::host;
+    pub use host::dns::{
+        Error, Exchangers, MailExchanger, Octets, Security, Strings, addresses, listed, lookup, mail_exchangers, names,
+        texts,
+    };
+
+    /// Whether a DNS list has an entry for `what`, an address or a name: the plain question, where it does not matter
+    /// what the entry says.
+    ///
+    /// ```
+    /// use wasmilter_filter::*;
+    ///
+    /// #[derive(Default)]
+    /// struct Listed;
+    ///
+    /// impl Filter for Listed {
+    ///     fn connect(&mut self, peer: &Endpoint) -> Verdict {
+    ///         match dns::is_listed(&peer.address, "zen.example") {
+    ///             Ok(true) => reject("5.7.1", format!("{} is listed by zen.example", peer.address)),
+    ///             // Nobody knows for now: no reason to keep mail out.
+    ///             Ok(false) | Err(_) => next(),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// export!(Listed: connect);
+    /// ```
+    ///
+    /// # Errors
+    /// Nobody knows, or the question was none.
+    pub fn is_listed(what: &str, zone: &str) -> Result<bool, Error> {
+        Ok(!listed(what, zone)?.values.is_empty())
+    }
+}
+
 /// Changes. Where each is possible stands in the contract; what is granted, in the configuration.
 pub mod edit {
     use super::host;

@@ -133,6 +133,7 @@ fn grants(section: &Section<'_>, tables: &[String], upstreams: Option<&[&str]>) 
         counters: flag("counters", base.counters),
         tables: section.get_or("tables", base.tables, |v| tables_granted(v, tables)),
         kv: section.get_or("kv", None, kv),
+        dns: flag("dns", base.dns),
         edit: section.get_or("edit", EditGrant::default(), edit),
         route: section.get_or("route", base.route, |v| routes_granted(v, upstreams)),
         discard: flag("discard", base.discard),

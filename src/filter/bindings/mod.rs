@@ -22,6 +22,7 @@ wasmtime::component::bindgen!({
         "wasmilter:filter/body.sha256": async | trappable,
         "wasmilter:filter/mime": async | trappable,
         "wasmilter:filter/edit.write-body": async | trappable,
+        "wasmilter:filter/dns": async | trappable,
         default: trappable,
     },
     exports: { default: async },

@@ -3,6 +3,7 @@
 //! A linker holds only what the operator granted, so a function here never asks whether the filter may call
 //! it; it asks whether the stage and the arguments are right.
 
+mod dns;
 mod edit;
 mod envelope;
 mod mark;
@@ -49,7 +50,7 @@ macro_rules! capability {
 }
 
 /// All of them.
-pub(super) static CAPABILITIES: [Capability; 16] = [
+pub(super) static CAPABILITIES: [Capability; 17] = [
     capability!("types", types, "{}", |_| true),
     capability!("session", session, "{ session = true }", |g| g.session),
     capability!("envelope", envelope, "{ envelope = true }", |g| g.envelope),
@@ -66,6 +67,7 @@ pub(super) static CAPABILITIES: [Capability; 16] = [
     capability!("counters", counters, "{ counters = true }", |g| g.counters),
     capability!("tables", tables, "{ tables = [\"NAME\"] }", |g| g.tables.is_some()),
     capability!("kv", kv, "{ kv = { quota = \"16 MiB\" } }", |g| g.kv.is_some()),
+    capability!("dns", dns, "{ dns = true }", |g| g.dns),
 ];
 
 /// Whether any edit at all is granted.

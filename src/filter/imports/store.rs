@@ -13,17 +13,24 @@ fn millis(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
+impl Guest {
+    /// By the clock that the filter sees, so that what lasts a while lasts it there.
+    fn now(&self) -> Instant {
+        self.profile.outside.clock.instant()
+    }
+}
+
 impl counters::Host for Guest {
     fn add(&mut self, key: String, by: i32, ttl_ms: u32) -> Result<i32> {
-        Ok(self.profile.memory.counters.add(&key, by, millis(ttl_ms), Instant::now()))
+        Ok(self.profile.memory.counters.add(&key, by, millis(ttl_ms), self.now()))
     }
 
     fn read(&mut self, key: String) -> Result<i32> {
-        Ok(self.profile.memory.counters.read(&key, Instant::now()))
+        Ok(self.profile.memory.counters.read(&key, self.now()))
     }
 
     fn take(&mut self, key: String, cost: u32, burst: u32, per_second: f32) -> Result<bool> {
-        Ok(self.profile.memory.counters.take(&key, cost, burst, per_second, Instant::now()))
+        Ok(self.profile.memory.counters.take(&key, cost, burst, per_second, self.now()))
     }
 }
 
@@ -36,11 +43,11 @@ fn kv_error(error: KvError) -> kv::Error {
 
 impl kv::Host for Guest {
     fn get(&mut self, key: String) -> Result<Result<Option<Vec<u8>>, kv::Error>> {
-        Ok(Ok(self.profile.memory.kv.get(&key, Instant::now())))
+        Ok(Ok(self.profile.memory.kv.get(&key, self.now())))
     }
 
     fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u32>) -> Result<Result<(), kv::Error>> {
-        Ok(self.profile.memory.kv.set(&key, value, ttl_ms.map(millis), Instant::now()).map_err(kv_error))
+        Ok(self.profile.memory.kv.set(&key, value, ttl_ms.map(millis), self.now()).map_err(kv_error))
     }
 
     fn delete(&mut self, key: String) -> Result<Result<(), kv::Error>> {
@@ -56,7 +63,7 @@ impl kv::Host for Guest {
         ttl_ms: Option<u32>,
     ) -> Result<Result<bool, kv::Error>> {
         let kv = &self.profile.memory.kv;
-        Ok(kv.swap(&key, old.as_deref(), value, ttl_ms.map(millis), Instant::now()).map_err(kv_error))
+        Ok(kv.swap(&key, old.as_deref(), value, ttl_ms.map(millis), self.now()).map_err(kv_error))
     }
 }
 

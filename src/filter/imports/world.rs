@@ -1,7 +1,6 @@
 //! `log`, `config`, `clock`, `random`, `metrics`: small windows to the world.
 
-use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use wasmtime::Result;
 
@@ -44,13 +43,12 @@ impl config::Host for Guest {
 
 impl clock::Host for Guest {
     fn now(&mut self) -> Result<f64> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = self.profile.outside.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok((since.as_secs_f64() * 1_000.0).floor())
     }
 
     fn ticks(&mut self) -> Result<f64> {
-        static START: OnceLock<Instant> = OnceLock::new();
-        Ok(START.get_or_init(Instant::now).elapsed().as_secs_f64() * 1_000.0)
+        Ok(self.profile.outside.clock.ticks().as_secs_f64() * 1_000.0)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod tricks;
 mod words;
+mod world;
 
 wit_bindgen::generate!({ path: "../../../filters/wit", world: "wasmilter:filter/everything", generate_all });
 

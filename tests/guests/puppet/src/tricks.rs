@@ -7,6 +7,7 @@ use crate::wasmilter::filter::{
     body, clock, config, counters, edit, envelope, headers, kv, log, mark, metrics, mime, random, session, tables,
 };
 use crate::words::{number, pair};
+use crate::world;
 
 /// What came of a trick.
 pub enum Done {
@@ -35,6 +36,12 @@ pub fn play(name: &str, argument: &str, subject: &str) -> Done {
         "skip" => verdict(Action::Skip),
         "subject" => Done::Said(subject.to_owned()),
         "say" => Done::Said(argument.to_owned()),
+        // At HELO: the trick is what the client called itself.
+        "as-told" => {
+            let told = subject.trim_end_matches(" true");
+            let (name, argument) = told.split_once(' ').unwrap_or((told, ""));
+            play(name, argument, "")
+        }
         // reply CODE=TEXT
         "reply" => {
             let (code, text) = pair(argument);
@@ -254,7 +261,7 @@ fn change(name: &str, argument: &str, _subject: &str) -> Done {
             }
             Ok(())
         }
-        other => return Done::Said(format!("no such trick: {other}")),
+        _ => return world::play(name, argument),
     };
     Done::Said(format!("{result:?}"))
 }

@@ -1,0 +1,48 @@
+//! What a puppet asks of the world beyond the mail.
+
+use crate::tricks::Done;
+use crate::wasmilter::filter::dns::{self, Security};
+use crate::wasmilter::filter::{clock, counters, kv};
+use crate::words::{number, pair};
+
+fn shown<T>(answer: Result<(Vec<T>, Security), dns::Error>, show: impl Fn(T) -> String) -> String {
+    match answer {
+        Ok((values, security)) => {
+            format!("{} {security:?}", values.into_iter().map(show).collect::<Vec<_>>().join(" "))
+        }
+        Err(error) => error.name().to_owned(),
+    }
+}
+
+fn strings(answer: Result<dns::Strings, dns::Error>) -> String {
+    shown(answer.map(|answer| (answer.values, answer.security)), |value| value)
+}
+
+pub fn play(name: &str, argument: &str) -> Done {
+    Done::Said(match name {
+        "addresses" => strings(dns::addresses(argument)),
+        "texts" => shown(dns::texts(argument).map(|a| (a.values, a.security)), |v| String::from_utf8_lossy(&v).into()),
+        "exchangers" => shown(dns::mail_exchangers(argument).map(|a| (a.values, a.security)), |v| {
+            format!("{}:{}", v.preference, v.host)
+        }),
+        "pointers" => strings(dns::names(argument)),
+        // listed WHAT=ZONE
+        "listed" => {
+            let (what, zone) = pair(argument);
+            strings(dns::listed(what, zone))
+        }
+        // lookup NAME=KIND
+        "lookup" => {
+            let (name, kind) = pair(argument);
+            strings(dns::lookup(name, kind))
+        }
+        // Asks so often; says what the last question came to.
+        "ask-often" => (0..number(argument)).map(|_| strings(dns::addresses("two.test"))).last().unwrap_or_default(),
+        // What time it is, and how long it has been.
+        "time" => format!("{} {}", clock::now(), clock::ticks()),
+        // For a minute.
+        "remember" => format!("{:?} {}", kv::set(argument, b"1", Some(60_000)), counters::add(argument, 1, 60_000)),
+        "recall" => format!("{} {}", kv::get(argument).is_ok_and(|value| value.is_some()), counters::read(argument)),
+        other => format!("no such trick: {other}"),
+    })
+}
