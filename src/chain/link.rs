@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::when::Away;
 use crate::config::Lifetime;
 use crate::filter::{Answer, Ask, Instance, Program, StageSet, Work};
 use crate::mail::{Fault, Stage};
@@ -24,6 +25,7 @@ pub(super) const REPORTS: StageSet = StageSet::NONE.with(Stage::Abort).with(Stag
 #[derive(Debug, Default)]
 pub(super) struct Link {
     instance: Option<Box<Instance>>,
+    pub away: Away,
     /// `accept` before a transaction: content with the session.
     content_with_session: bool,
     /// `accept` in the transaction at hand.
@@ -43,8 +45,18 @@ impl Link {
         self.instance.as_ref().map_or(0, |instance| instance.memory_bytes())
     }
 
+    pub(super) fn of(program: &Program) -> Link {
+        Link { away: Away::of(program), ..Link::default() }
+    }
+
+    /// It does not run in this session (any more).
+    pub(super) fn let_go(&mut self) {
+        self.instance = None;
+    }
+
     /// A transaction begins or ends.
     pub(super) fn reset(&mut self, lifetime: Lifetime) {
+        self.away.reset(self.calls);
         self.content = false;
         self.skips_body = false;
         self.broken = false;
@@ -55,6 +67,9 @@ impl Link {
 
     /// Whether the filter, if it exports `stage`, is to be asked.
     pub(super) fn wants(&self, stage: Stage) -> bool {
+        if self.away.from(stage, self.calls) {
+            return false;
+        }
         // A new transaction forgets what was in the last one.
         if stage == Stage::Mail {
             return !self.content_with_session;

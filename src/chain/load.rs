@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::BodyMode;
+use super::when::Conditions;
 use crate::config::{self, Config};
-use crate::filter::{Host, LoadError, Memory, Outside, Profile, Program, StageSet};
+use crate::filter::{Host, LoadError, Memory, Outside, Profile, Program};
 use crate::mail::Stage;
 use crate::state::tables::{Table, TableError};
 
@@ -34,8 +35,7 @@ pub struct Chain {
 pub(super) struct ListenerChain {
     pub name: String,
     pub programs: Vec<Arc<Program>>,
-    /// What any of them exports.
-    pub stages: StageSet,
+    pub conditions: Conditions,
     pub message_deadline: Duration,
     /// Somebody reads `headers` at `body`, so that they must be remembered until then.
     pub keeps_headers: bool,
@@ -170,7 +170,7 @@ fn listener(listener: &config::Listener, config: &Config, programs: &[Arc<Progra
         programs.iter().filter(|p| listener.filters.iter().any(|name| **name == *p.profile().name)).cloned().collect();
     ListenerChain {
         name: listener.name.clone(),
-        stages: programs.iter().fold(StageSet::NONE, |set, program| set.union(program.stages())),
+        conditions: Conditions::of(config, programs.iter().map(AsRef::as_ref)),
         keeps_headers: programs.iter().any(|p| p.reads_headers() && p.stages().contains(Stage::Body)),
         wants_names: programs.iter().any(|p| p.wants_peer_name()),
         message_deadline: config.engine.message_deadline,

@@ -9,6 +9,7 @@ mod link;
 mod load;
 mod outcome;
 mod session;
+mod when;
 
 pub use load::{Chain, ChainError};
 pub use outcome::{BodyMode, Call, Context, Opinion, Outcome};

@@ -7,14 +7,20 @@ use super::consult;
 use super::link::{IN_TRANSACTION, Link};
 use super::load::{Chain, ListenerChain};
 use super::outcome::{BodyMode, Call, Context, Opinion, Outcome};
+use super::when;
 use crate::filter::{Program, StageSet, Work};
-use crate::mail::Stage;
+use crate::mail::{SessionFacts, Stage};
+use crate::policy::when::{Client, FilterSet};
 
 /// One session's filters.
 #[derive(Debug)]
 pub struct SessionChain {
     /// None: no filter runs on this listener.
     chain: Option<Arc<ListenerChain>>,
+    /// The stages somebody still wants.
+    live: StageSet,
+    /// As conditions last saw it.
+    client: Option<Client>,
     state: Option<Box<State>>,
 }
 
@@ -24,11 +30,11 @@ pub(super) struct State {
     pub links: Vec<Link>,
     /// At home between two stages.
     pub work: Option<Box<Work>>,
-    /// The stages somebody still wants.
-    pub live: StageSet,
     pub in_transaction: bool,
     /// By all filters in the transaction at hand.
     pub spent: Duration,
+    /// Octets of the message so far, where conditions ask for them.
+    pub message_bytes: u64,
 }
 
 /// What one filter has cost.
@@ -48,17 +54,46 @@ impl SessionChain {
     #[allow(clippy::needless_pass_by_value, reason = "a session owns its chain; the listener's part is all it keeps")]
     pub fn new(chain: Arc<Chain>, listener: &str) -> SessionChain {
         let chain = chain.listener(listener).filter(|chain| !chain.programs.is_empty()).map(Arc::clone);
-        SessionChain { chain, state: None }
+        let live = chain.as_ref().map_or(StageSet::NONE, |chain| when::wanted_of(chain, None));
+        SessionChain { chain, live, client: None, state: None }
+    }
+
+    /// Who the client is now: filters whose conditions about the session do not hold are as if they were not there. At
+    /// `auth` the client counts as logged in, since its password was right.
+    pub fn meet(&mut self, facts: &SessionFacts, stage: Stage) {
+        let Some(chain) = self.chain.as_ref().filter(|chain| chain.conditions.session) else { return };
+        let mut client = Client::of(facts);
+        client.authenticated |= stage == Stage::Auth;
+        if self.client == Some(client) {
+            return;
+        }
+        self.client = Some(client);
+        if let Some(state) = &mut self.state {
+            when::meet(chain, state, client);
+        }
+        self.look_again();
+    }
+
+    /// Which filters with conditions about recipients the transaction is for; from DATA on the others are not asked.
+    pub fn narrow(&mut self, set: &FilterSet) {
+        if let (Some(chain), Some(state)) = (&self.chain, &mut self.state) {
+            when::narrow(chain, state, set);
+            self.look_again();
+        }
+    }
+
+    fn look_again(&mut self) {
+        let Some(chain) = &self.chain else { return };
+        self.live = match &self.state {
+            Some(state) => state.still_wanted(&chain.programs),
+            None => when::wanted_of(chain, self.client),
+        };
     }
 
     /// Whether any filter wants to be asked at `stage` now.
     #[must_use]
     pub fn wants(&self, stage: Stage) -> bool {
-        match (&self.chain, &self.state) {
-            (None, _) => false,
-            (Some(chain), None) => chain.stages.contains(stage),
-            (Some(_), Some(state)) => state.live.contains(stage),
-        }
+        self.live.contains(stage)
     }
 
     /// How the body of the message at hand is to be handled. Ask when `DATA` was consulted: a filter that was
@@ -66,9 +101,13 @@ impl SessionChain {
     #[must_use]
     pub fn body_mode(&self) -> BodyMode {
         let Some(chain) = &self.chain else { return BodyMode::Stream };
-        let link = |place| self.state.as_ref().and_then(|state| state.links.get(place));
+        let wants = |place, program: &Program| match (&self.state, self.client) {
+            (Some(state), _) => state.links.get(place).is_none_or(|link: &Link| link.wants(Stage::Message)),
+            (None, Some(client)) => when::runs(chain, program, client),
+            (None, None) => true,
+        };
         let wanting = chain.programs.iter().enumerate();
-        let wanting = wanting.filter(|(place, _)| link(*place).is_none_or(|link| link.wants(Stage::Message)));
+        let wanting = wanting.filter(|(place, program)| wants(*place, program));
         ListenerChain::body_mode(wanting.map(|(_, program)| program))
     }
 
@@ -79,6 +118,7 @@ impl SessionChain {
         if stage == Stage::Mail {
             self.end_transaction();
         }
+        self.meet(&ctx.session, stage);
         if !self.wants(stage) {
             if stage == Stage::Abort {
                 self.end_transaction();
@@ -86,11 +126,16 @@ impl SessionChain {
             return Outcome::NEXT;
         }
         let Some(chain) = self.chain.clone() else { return Outcome::NEXT };
-        let state = self.state.get_or_insert_with(|| Box::new(State::new(&chain, ctx)));
+        let client = self.client;
+        let state = self.state.get_or_insert_with(|| Box::new(State::new(&chain, client, ctx)));
         state.in_transaction |= IN_TRANSACTION.contains(stage);
+        when::learn(&chain, state, &call);
         // Boxed: a session that waits for its client shall not carry the room a guest call needs.
         let outcome = Box::pin(consult::run(&chain, state, call, ctx)).await;
-        state.live = state.still_wanted(&chain.programs);
+        if stage == Stage::Rcpt {
+            when::forget_recipient(&chain, state);
+        }
+        self.live = state.still_wanted(&chain.programs);
         if stage == Stage::Abort {
             self.end_transaction();
         }
@@ -105,7 +150,13 @@ impl SessionChain {
     /// Whether any filter asks for the name of the peer, so that it has to be known before they are asked.
     #[must_use]
     pub fn wants_names(&self) -> bool {
-        self.chain.as_ref().is_some_and(|chain| chain.wants_names)
+        self.chain.as_ref().is_some_and(|chain| {
+            let asks = |program: &&Arc<Program>| program.wants_peer_name();
+            chain.wants_names
+                && self.client.is_none_or(|client| {
+                    chain.programs.iter().filter(asks).any(|program| when::runs(chain, program, client))
+                })
+        })
     }
 
     /// The transaction at hand is over, however it ended: instances that live no longer than it are dropped, and
@@ -125,7 +176,7 @@ impl SessionChain {
         if let Some(work) = &mut state.work {
             work.headers = None;
         }
-        state.live = state.still_wanted(&chain.programs);
+        self.live = state.still_wanted(&chain.programs);
     }
 
     /// What each filter cost in the transaction at hand (before one: in the session so far).
@@ -142,14 +193,18 @@ impl SessionChain {
 }
 
 impl State {
-    fn new(chain: &ListenerChain, ctx: &Context) -> State {
-        State {
-            links: chain.programs.iter().map(|_| Link::default()).collect(),
+    fn new(chain: &ListenerChain, client: Option<Client>, ctx: &Context) -> State {
+        let mut state = State {
+            links: chain.programs.iter().map(|program| Link::of(program)).collect(),
             work: Some(Box::new(Work::new(Arc::clone(&ctx.session)))),
-            live: chain.stages,
             in_transaction: false,
             spent: Duration::ZERO,
+            message_bytes: 0,
+        };
+        if let Some(client) = client {
+            when::meet(chain, &mut state, client);
         }
+        state
     }
 
     fn still_wanted(&self, programs: &[Arc<Program>]) -> StageSet {
@@ -157,6 +212,9 @@ impl State {
         for (link, program) in self.links.iter().zip(programs) {
             for stage in program.stages().iter().filter(|stage| link.wants(*stage)) {
                 live = live.with(stage);
+            }
+            if link.away.is_here() {
+                live = live.union(when::watched(program));
             }
         }
         live

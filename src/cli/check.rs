@@ -10,8 +10,8 @@ use std::time::SystemTime;
 use crate::accounts::PasswordFile;
 use crate::chain::Chain;
 use crate::config::{
-    Believed, Config, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server, Servers, TableSource,
-    UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
+    Believed, Config, Filter, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server, Servers,
+    TableSource, UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
 };
 use crate::net::tls::{Identity, Terms};
 use crate::state::tables::Table;
@@ -166,9 +166,7 @@ fn summary(config: &Config) -> String {
     let logins = logins.map(|listener| format!("whoever logs in at \"{}\"", listener.name));
     line(&mut out, "relays for", &list_or(networks.chain(logins), "nobody"));
     for filter in &config.filters {
-        let places = config.listeners.iter().filter(|listener| listener.filters.contains(&filter.name));
-        let places = list_or(places.map(|listener| listener.name.clone()), "nowhere");
-        line(&mut out, "filters with", &format!("{} ({}), at {places}", filter.name, filter.path.display()));
+        line(&mut out, "filters with", &filter_line(config, filter));
     }
     let size = config.limits.message_bytes.map_or("any".to_owned(), show_size);
     let recipients = config.limits.recipients.map_or("any number of".to_owned(), |count| count.to_string());
@@ -203,6 +201,18 @@ fn listener_line(listener: &Listener) -> String {
         ListenerAuth::Required => "login required",
     };
     format!("\"{}\" on {addresses}: {tls}, {auth}", listener.name)
+}
+
+fn filter_line(config: &Config, filter: &Filter) -> String {
+    let when = &filter.when;
+    let runs = |listener: &&Listener| {
+        listener.filters.contains(&filter.name)
+            && (when.listeners.is_empty() || when.listeners.contains(&listener.name))
+    };
+    let places = list_or(config.listeners.iter().filter(runs).map(|listener| listener.name.clone()), "nowhere");
+    let conditions = when.to_string();
+    let conditions = if conditions.is_empty() { conditions } else { format!(", for {conditions}") };
+    format!("{} ({}), at {places}{conditions}", filter.name, filter.path.display())
 }
 
 fn upstream_line(upstream: &Upstream) -> String {
@@ -261,6 +271,36 @@ mod tests {
   metrics at     http://127.0.0.1:9925/metrics
 ";
         assert_eq!(summary(&config), expected);
+    }
+
+    #[test]
+    fn the_summary_says_on_which_mail_a_filter_runs() {
+        let text = include_str!("../../config/submission.toml");
+        let filters = r#"
+[[filter]]
+name = "all"
+path = "/f/all.wasm"
+[[filter]]
+name = "some"
+path = "/f/some.wasm"
+[filter.when]
+listeners = ["mx", "submission"]
+networks = ["192.0.2.0/24", "2001:db8::/32"]
+except-networks = "192.0.2.7"
+authenticated = false
+min-size = "1 KiB"
+max-size = "10 MiB"
+sender-domains = ["<>", ".example.net"]
+recipient-domains = "example.org"
+"#;
+        let config = parse(&format!("{text}{filters}"), "wasmilter.toml", &|_| None).unwrap();
+        let summary = summary(&config);
+        let shown: Vec<&str> =
+            summary.lines().filter_map(|line| line.split_once("filters with")).map(|s| s.1.trim()).collect();
+        let some = "some (/f/some.wasm), at mx, submission, for clients in 192.0.2.0/24, 2001:db8::/32; clients not in \
+                    192.0.2.7/32; clients that have not logged in; messages from 1 KiB; messages up to 10 MiB; \
+                    senders at <>, .example.net; recipients at example.org";
+        assert_eq!(shown, ["all (/f/all.wasm), at mx, submission, submissions", some]);
     }
 
     #[test]

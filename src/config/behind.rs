@@ -231,3 +231,15 @@ pub enum AddressPattern {
     /// Every domain below this one.
     Below(String),
 }
+
+/// As it is written in a file.
+impl std::fmt::Display for AddressPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AddressPattern::Null => f.write_str("<>"),
+            AddressPattern::Address { local, domain } => write!(f, "{local}@{domain}"),
+            AddressPattern::Domain(domain) => f.write_str(domain),
+            AddressPattern::Below(parent) => write!(f, ".{parent}"),
+        }
+    }
+}

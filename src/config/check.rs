@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::behind::{Identify, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamProtocol, UpstreamTls};
+use super::conditions;
 use super::edge::ProxyTls;
 use super::problem::{Problem, Span};
 use super::reader::Reader;
@@ -30,6 +31,7 @@ pub(super) fn all(config: &Config, reader: &Reader<'_>) {
     routes(config, reader);
     nobody_may_send(config, reader);
     unused(config, reader);
+    conditions::check(config, reader);
     waits(config, reader);
     trusted_proxies(config, reader);
     all_in_clear(config, reader);

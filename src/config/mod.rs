@@ -5,6 +5,7 @@
 
 mod behind;
 mod check;
+mod conditions;
 mod defaults;
 mod edge;
 mod json;
@@ -22,6 +23,7 @@ mod tests;
 mod types;
 mod units;
 mod value;
+mod when;
 
 pub use behind::*;
 pub use edge::*;
@@ -29,3 +31,4 @@ pub use parse::{parse, parse_with_warnings};
 pub use problem::{ConfigErrors, Warning};
 pub use types::*;
 pub use units::{show_duration, show_size};
+pub use when::When;

@@ -154,6 +154,7 @@ pub(super) const FILTER: Shape = Shape {
         "lifetime",
         "on-fault",
         "phase",
+        "when",
         "grants",
         "settings",
         "memory",
@@ -162,6 +163,20 @@ pub(super) const FILTER: Shape = Shape {
         "hostcall-size",
         "log-lines-per-second",
         "instances",
+    ],
+};
+
+pub(super) const WHEN: Shape = Shape {
+    title: "[filter.when]",
+    keys: &[
+        "listeners",
+        "networks",
+        "except-networks",
+        "authenticated",
+        "min-size",
+        "max-size",
+        "sender-domains",
+        "recipient-domains",
     ],
 };
 
@@ -209,6 +224,7 @@ pub(super) const ALL: &[&Shape] = &[
     &RATES,
     &TIMEOUTS,
     &FILTER,
+    &WHEN,
     &GRANTS,
     &KV,
     &EDIT,

@@ -59,6 +59,11 @@ impl<'a> Section<'a> {
         self.table.is_some()
     }
 
+    /// Whether it has no key at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_none_or(|table| table.is_empty())
+    }
+
     pub(super) fn span(&self) -> Span {
         self.span.clone()
     }

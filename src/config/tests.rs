@@ -149,6 +149,7 @@ fn keys_shown() -> std::collections::BTreeSet<(String, String)> {
         shown.insert((section.clone(), key.to_owned()));
         let inline = match key {
             "kv" => "[filter.grants.kv]",
+            "when" => "[filter.when]",
             "address" => "[upstream.address]",
             _ => "[network.limits]",
         };

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
 use super::edge::{Handshakes, TlsFiles, Trust};
+use super::when::When;
 
 /// A whole configuration, checked: what `serve` runs on.
 #[derive(Debug, Clone, PartialEq)]
@@ -258,6 +259,8 @@ pub struct Filter {
     pub on_fault: OnFault,
     /// inspect → decide → transform → seal; filters are ordered by phase, then as written.
     pub phase: FilterPhase,
+    /// On which mail it runs at all.
+    pub when: When,
     pub grants: Grants,
     /// The operator's `[filter.settings]`.
     pub settings_json: SettingsJson,

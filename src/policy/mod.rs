@@ -4,3 +4,4 @@ pub mod hello;
 pub mod limits;
 pub mod relay;
 pub mod routes;
+pub mod when;

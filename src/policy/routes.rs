@@ -94,7 +94,7 @@ fn has(list: &[String], name: Option<&str>) -> bool {
     name.is_some_and(|name| list.iter().any(|listed| listed == name))
 }
 
-fn sends(patterns: &[AddressPattern], sender: &ReversePath) -> bool {
+pub(super) fn sends(patterns: &[AddressPattern], sender: &ReversePath) -> bool {
     match sender.mailbox() {
         Some(mailbox) => names(patterns, mailbox),
         None => patterns.contains(&AddressPattern::Null),
@@ -102,7 +102,7 @@ fn sends(patterns: &[AddressPattern], sender: &ReversePath) -> bool {
 }
 
 /// Local parts are compared without their case, as every mail server of today does.
-fn names(patterns: &[AddressPattern], mailbox: &Mailbox) -> bool {
+pub(super) fn names(patterns: &[AddressPattern], mailbox: &Mailbox) -> bool {
     let canonical = mailbox.domain().canonical();
     let said = canonical.strip_suffix('.').unwrap_or(&canonical);
     patterns.iter().any(|pattern| match pattern {

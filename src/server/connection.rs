@@ -235,6 +235,8 @@ impl Connection {
             self.chain.end_transaction();
             self.record.mail_comes();
         }
+        self.chain.meet(self.session.facts(), ask.stage());
+        self.narrow();
         self.chain.wants(ask.stage())
     }
 
@@ -396,6 +398,7 @@ impl Connection {
             return None;
         }
         let line = self.io.peek_line()?;
+        self.narrow();
         let data = !self.chain.wants(Stage::Data) && self.chain.body_mode() != BodyMode::Hold;
         if !self.session.joins(self.io.input(line.clone()), data) {
             return None;

@@ -164,7 +164,7 @@ impl Session {
         if let Phase::Addressed(transaction) = &mut self.phase
             && reply.class() == 2
         {
-            Arc::make_mut(&mut transaction.envelope).recipients.push(rcpt.recipient);
+            transaction.accept(*rcpt);
         }
         self.relay_reply(reply)
     }

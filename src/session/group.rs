@@ -81,7 +81,11 @@ impl Group {
 
     /// Recipients whose answers are out.
     pub(super) fn recipients(&self) -> usize {
-        self.awaited.iter().filter(|awaited| matches!(awaited, Awaited::Rcpt(_))).count()
+        self.rcpts().count()
+    }
+
+    pub(super) fn rcpts(&self) -> impl Iterator<Item = &Rcpt> {
+        self.awaited.iter().filter_map(|awaited| if let Awaited::Rcpt(rcpt) = awaited { Some(&**rcpt) } else { None })
     }
 
     /// What is answered next.
@@ -121,7 +125,8 @@ impl Session {
         }
         let recipients = transaction.envelope.recipients.len() + self.group.recipients();
         if line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"RCPT ")) {
-            return self.recipients_max().is_none_or(|max| recipients < max);
+            let settled = self.group.recipients() == 0 || !transaction.awaits_first();
+            return settled && self.recipients_max().is_none_or(|max| recipients < max);
         }
         data && recipients > 0 && transaction.to.connect != Connect::Deferred && line.eq_ignore_ascii_case(b"DATA")
     }

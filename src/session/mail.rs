@@ -52,7 +52,9 @@ impl Session {
             submitter.value = Some("<>".to_owned());
         }
         let binary = checked.body == Some(BodyKind::BinaryMime);
-        let mail = Mail { sender: Sender { path, params }, smtp_utf8: checked.smtp_utf8, binary, route: None };
+        let sender = Sender { path, params };
+        let filters = self.choose_filters(&sender);
+        let mail = Mail { sender, smtp_utf8: checked.smtp_utf8, binary, filters, route: None };
         self.pending = Pending::MailGate(Box::new(mail));
         Step::Charge(Charge::Message)
     }
@@ -118,7 +120,7 @@ impl Session {
     fn address(&mut self, mail: Mail, to: Destination, upstream: Arc<Offer>) {
         let Phase::Greeted(hello) = std::mem::take(&mut self.phase) else { return };
         let id = format!("{}.{}", self.facts.id, self.transactions.saturating_add(1));
-        let Mail { sender, smtp_utf8, binary, route: _ } = mail;
+        let Mail { sender, smtp_utf8, binary, filters, route: _ } = mail;
         self.phase = Phase::Addressed(Box::new(Transaction {
             hello,
             envelope: Arc::new(Envelope { id: Arc::from(id), sender, recipients: Vec::new() }),
@@ -128,6 +130,7 @@ impl Session {
             added: Vec::new(),
             chunked: None,
             to,
+            filters,
             upstream,
             lost: None,
         }));

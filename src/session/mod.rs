@@ -8,6 +8,7 @@ mod auth;
 mod bdat;
 mod data;
 mod destination;
+mod filters;
 mod greet;
 mod group;
 mod late;

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use crate::mail::{AuthFacts, Envelope, Hello, Recipient, Sender, SessionFacts};
+use crate::policy::when::FilterSet;
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
 use crate::smtp::sasl::{Exchange, Mechanism, Secret};
 
 use super::Chunk;
 use super::destination::Destination;
+use super::filters::Chosen;
 
 /// Where the session stands between two commands.
 #[derive(Debug, Default)]
@@ -37,6 +39,7 @@ pub(super) struct Transaction {
     /// Recipients that filters added and the upstream took.
     pub(super) added: Vec<Recipient>,
     pub(super) to: Destination,
+    pub(super) filters: Option<Box<Chosen>>,
     /// What the upstream offers in this transaction.
     pub(super) upstream: Arc<Offer>,
     /// Octets announced by BDAT so far; None before the first one.
@@ -88,6 +91,7 @@ pub(super) struct Mail {
     pub(super) sender: Sender,
     pub(super) smtp_utf8: bool,
     pub(super) binary: bool,
+    pub(super) filters: Option<Box<Chosen>>,
     /// The upstream that a filter chose.
     pub(super) route: Option<String>,
 }
@@ -101,6 +105,8 @@ pub(super) struct Rcpt {
     pub(super) recipient: Recipient,
     /// Recipients that filters added, not yet upstream.
     pub(super) to_add: Vec<Recipient>,
+    /// Those of the filters with conditions about recipients that it is for.
+    pub(super) filters: FilterSet,
     /// The upstream that a filter chose.
     pub(super) route: Option<String>,
 }

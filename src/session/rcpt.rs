@@ -1,7 +1,5 @@
 //! RCPT: relay policy before anybody else hears of the recipient, and again after filters rewrote it.
 
-use std::sync::Arc;
-
 use crate::mail::{AbortReason, Edit, Recipient, Stage, Verdict};
 use crate::policy::relay::{self, Denied, Standing};
 use crate::smtp::ehlo::Offer;
@@ -45,9 +43,13 @@ impl Session {
         if let Err(denied) = self.permitted(standing, &path) {
             return self.refuse(denied);
         }
+        let filters = match self.filters_for(&path) {
+            Ok(filters) => filters,
+            Err(others) => return self.say(others),
+        };
         let said = Recipient { path, params };
-        self.pending =
-            Pending::RcptGate(Box::new(Rcpt { recipient: said.clone(), said, to_add: Vec::new(), route: None }));
+        let rcpt = Rcpt { recipient: said.clone(), said, to_add: Vec::new(), filters, route: None };
+        self.pending = Pending::RcptGate(Box::new(rcpt));
         Step::Charge(Charge::Recipient)
     }
 
@@ -129,7 +131,7 @@ impl Session {
             return self.forward_rcpt(rcpt);
         }
         if accepted {
-            Arc::make_mut(&mut transaction.envelope).recipients.push(rcpt.recipient);
+            transaction.accept(*rcpt);
         }
         self.relay_reply(reply)
     }

@@ -110,6 +110,9 @@ pub const NO_VALID_RECIPIENTS: Reply = say(554, (5, 5, 1), "Error: no valid reci
 /// One message has one upstream.
 pub const ANOTHER_UPSTREAM: Reply =
     say(452, (4, 5, 3), "This recipient is served elsewhere, send to it in another transaction");
+/// One message is judged by one set of filters.
+pub const OTHER_FILTERS: Reply =
+    say(452, (4, 5, 3), "Other rules are for this recipient, send to it in another transaction");
 /// RFC 2033 4.1.
 pub const SPEAKS_LMTP: Reply = say(500, (5, 5, 1), "This is LMTP, say LHLO");
 pub const NESTED_MAIL: Reply = say(503, (5, 5, 1), "Error: nested MAIL command");

@@ -11,7 +11,7 @@ use crate::config::types::{
 use crate::config::value::Value;
 use crate::config::{json, names, schema, suggest};
 
-use super::route;
+use super::{route, when};
 
 const LIFETIME_CHOICES: &[(&str, Lifetime)] =
     &[("session", Lifetime::Session), ("transaction", Lifetime::Transaction), ("shared", Lifetime::Shared)];
@@ -74,6 +74,7 @@ pub(in crate::config) fn read(
         lifetime: section.get_or("lifetime", Lifetime::Session, |v| v.one_of(LIFETIME_CHOICES)),
         on_fault: section.get_or("on-fault", OnFault::Defer, |v| v.one_of(ON_FAULT_CHOICES)),
         phase,
+        when: when::read(&section.section("when", &schema::WHEN)),
         grants,
         settings_json: section.get_or("settings", SettingsJson::default(), settings),
         bounds: bounds(section),

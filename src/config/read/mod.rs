@@ -11,6 +11,7 @@ pub(super) mod service;
 pub(super) mod table;
 mod trust;
 pub(super) mod upstream;
+mod when;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -66,11 +66,14 @@ fn patterns(section: &Section<'_>, key: &'static str) -> Vec<AddressPattern> {
             let domain = mailbox.domain().canonical();
             return Ok(AddressPattern::Address { local: mailbox.local_unquoted().to_lowercase(), domain });
         }
-        let (bare, below) = match text.strip_prefix("*.").or_else(|| text.strip_prefix('.')) {
-            Some(bare) => (bare, true),
-            None => (text.as_str(), false),
-        };
-        let name = names::domain(bare, true).map_err(|why| item.error(why).help(PATTERN_HELP))?;
-        Ok(if below { AddressPattern::Below(name) } else { AddressPattern::Domain(name) })
+        domain(&text).map_err(|why| item.error(why).help(PATTERN_HELP))
+    })
+}
+
+/// A domain, or with a dot before it (or `*.`) all below it.
+pub(super) fn domain(text: &str) -> Result<AddressPattern, String> {
+    Ok(match text.strip_prefix("*.").or_else(|| text.strip_prefix('.')) {
+        Some(bare) => AddressPattern::Below(names::domain(bare, true)?),
+        None => AddressPattern::Domain(names::domain(text, true)?),
     })
 }

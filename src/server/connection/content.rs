@@ -20,6 +20,8 @@ const NO_MESSAGE: BodyOutcome = BodyOutcome {
 
 impl Connection {
     fn parts(&mut self) -> Parts<'_> {
+        // Whose answers were still out at DATA is known now.
+        self.narrow();
         let context = self.context();
         Parts {
             io: &mut self.io,
@@ -32,6 +34,13 @@ impl Connection {
             buffers: &self.gateway.buffers,
             memory: &self.gateway.overload.memory,
             context,
+        }
+    }
+
+    /// Tells the chain which filters the recipients are for.
+    pub(super) fn narrow(&mut self) {
+        if let Some(set) = self.session.filters() {
+            self.chain.narrow(&set);
         }
     }
 

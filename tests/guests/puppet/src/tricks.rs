@@ -49,6 +49,13 @@ pub fn play(name: &str, argument: &str, subject: &str) -> Done {
             let action = if (400..500).contains(&code) { Action::Defer } else { Action::Reject };
             reply(action, code, None, vec![text.to_owned()])
         }
+        // refuse-for SUBJECT
+        "refuse-for" if subject == argument => reply(Action::Reject, 550, None, vec![format!("not {argument}")]),
+        "refuse-for" => Done::Nothing,
+        "refuse-body" if body::find(argument.as_bytes(), 0).is_some() => {
+            reply(Action::Reject, 550, None, vec![format!("not with {argument}")])
+        }
+        "refuse-body" => Done::Nothing,
         "enhanced" => reply(Action::Reject, 550, Some(argument), vec!["no".into()]),
         "next-with-reply" => reply(Action::Next, 550, None, vec!["no".into()]),
         "no-text" => reply(Action::Reject, 550, None, vec![]),
