@@ -101,7 +101,7 @@ fn set(script: &Script, around: &Surroundings, upstream: SocketAddr) -> Result<S
     let name = script.said("config").ok_or("no `config:`")?;
     let path = Path::new(&around.configs).join(format!("{name}.toml"));
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let text = text + &puppet_section(script);
+    let text = text.replace("{ PUPPET,", &format!("{{ {PUPPET_GRANTS},")) + &puppet_section(script);
     let environment = |name: &str| match name {
         "UPSTREAM" => Some(upstream.to_string()),
         "FILTERS" => Some(around.filters.clone()),
@@ -116,6 +116,11 @@ fn set(script: &Script, around: &Surroundings, upstream: SocketAddr) -> Result<S
     Ok(Setting { config, environment: Environment::default(), clock: None })
 }
 
+/// What the puppet is granted, without tables and routes: also where a configuration says `grants = { PUPPET, … }`.
+const PUPPET_GRANTS: &str = "headers = true, body = true, mime = true, metrics = true, counters = true, kv = true, \
+     dns = true, discard = true, \
+     edit = { headers = true, body = true, sender = true, recipients = [\"*@archive.test\"] }";
+
 /// A `[[filter]]` with the puppet (tests/guests/puppet), granted everything, but of upstreams only `routes`.
 fn puppet_section(script: &Script) -> String {
     let Some(lines) = script.said("puppet") else { return String::new() };
@@ -123,9 +128,7 @@ fn puppet_section(script: &Script) -> String {
     let routes: Vec<&str> = script.said("routes").unwrap_or_default().split_whitespace().collect();
     format!(
         "[[filter]]\nname = \"puppet\"\npath = \"${{PUPPET}}\"\non-fault = {on_fault:?}\nsettings = {{ do = '{lines}' }}\n\
-         [filter.grants]\nheaders = true\nbody = true\nmime = true\nmetrics = true\ncounters = true\n\
-         tables = [\"words\"]\nkv = true\ndns = true\ndiscard = true\nroute = {routes:?}\n\
-         edit = {{ headers = true, body = true, sender = true, recipients = [\"*@archive.test\"] }}\n\
+         grants = {{ {PUPPET_GRANTS}, tables = [\"words\"], route = {routes:?} }}\n\
          [table.words]\nentries = [\"word\"]\n[engine]\ninstances = 64\ncache = \"${{SCRATCH}}/compiled\"\n"
     )
 }
