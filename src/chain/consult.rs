@@ -36,7 +36,7 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, mut call: Call
         let ends = match answer {
             Ok(answer) => {
                 desk.iter_mut().for_each(|work| work.keep_changes());
-                settle(link, program, stage, answer, took, &mut outcome)
+                answer.is_some_and(|answer| settle(link, program, stage, *answer, took, &mut outcome))
             }
             Err(fault) => {
                 // What it changed before it broke does not count.
@@ -62,7 +62,9 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, mut call: Call
 /// Puts session, envelope and message on the desk.
 fn lay_out(state: &mut State, call: &mut Call<'_>, ctx: &Context) -> Box<Work> {
     let mut work = state.work.take().unwrap_or_else(|| Box::new(Work::new(ctx.session.clone())));
-    work.session.clone_from(&ctx.session);
+    if !Arc::ptr_eq(&work.session, &ctx.session) {
+        work.session.clone_from(&ctx.session);
+    }
     work.envelope.clone_from(&ctx.envelope);
     work.stage = call.stage();
     work.sender = None;
@@ -121,7 +123,7 @@ async fn ask(
     desk: &mut Option<Box<Work>>,
     now: Instant,
     deadline: Instant,
-) -> Result<Answer, Fault> {
+) -> Result<Option<Box<Answer>>, Box<Fault>> {
     if deadline <= now {
         let why = "the time all filters of this message have together is used up".into();
         return Err(program.fault(call.stage(), FaultKind::Deadline, why));
@@ -131,7 +133,7 @@ async fn ask(
         let (piece, more) = rest.split();
         let answer = link.ask(program, piece, desk, now, deadline).await?;
         match more {
-            Some(more) if answer.action == Said::Next => rest = more,
+            Some(more) if answer.as_ref().is_none_or(|answer| answer.action == Said::Next) => rest = more,
             _ => return Ok(answer),
         }
     }

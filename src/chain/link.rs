@@ -106,7 +106,7 @@ impl Link {
         work: &mut Option<Box<Work>>,
         now: Instant,
         deadline: Instant,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Option<Box<Answer>>, Box<Fault>> {
         let stage = ask.stage();
         let lifetime = program.profile().config.lifetime;
         // A shared instance has its place only while it is asked: whoever waits for one gets it after the call.
@@ -140,7 +140,7 @@ impl Link {
         place: &mut Option<OwnedSemaphorePermit>,
         work: &mut Option<Box<Work>>,
         deadline: Instant,
-    ) -> Result<Box<Instance>, Fault> {
+    ) -> Result<Box<Instance>, Box<Fault>> {
         let own = if place.is_none() { Some(program.place(stage, deadline).await?) } else { None };
         Instance::new(program, stage, own, work, deadline).await
     }

@@ -135,7 +135,10 @@ impl SessionChain {
         if stage == Stage::Rcpt {
             when::forget_recipient(&chain, state);
         }
-        self.live = state.still_wanted(&chain.programs);
+        // Who was content, skips or failed has said so; without conditions, silence changes nothing.
+        if !outcome.opinions.is_empty() || chain.conditions.are_there() {
+            self.live = state.still_wanted(&chain.programs);
+        }
         if stage == Stage::Abort {
             self.end_transaction();
         }

@@ -26,6 +26,10 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
+    pub(super) fn are_there(&self) -> bool {
+        self.session || self.transaction
+    }
+
     pub(super) fn of<'p>(config: &Config, programs: impl Iterator<Item = &'p Program>) -> Conditions {
         let mut conditions = Conditions::default();
         for program in programs {

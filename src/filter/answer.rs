@@ -21,11 +21,6 @@ pub struct Answer {
     pub reason: Option<String>,
 }
 
-impl Answer {
-    /// What the reports (abort, quit) come to.
-    pub const NEXT: Answer = Answer { action: Said::Next, reply: None, reason: None };
-}
-
 /// The actions of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {

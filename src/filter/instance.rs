@@ -12,16 +12,14 @@ use wasmtime::{Store, Trap};
 
 use super::answer::{self, Answer, excerpt_of};
 use super::ask::Ask;
-use super::bindings::exports::wasmilter::filter as wit;
-use super::bindings::wasmilter::filter::types as words;
 use super::bounds::{Memory, Meter, OutOfTime};
-use super::convert;
+use super::calls::{Caller, Hooks};
 use super::engine::TABLE_ELEMENTS_MAX;
 use super::guest::Guest;
 use super::program::Program;
 use super::wasi::Wasi;
 use super::work::Work;
-use crate::mail::{AbortReason, Fault, FaultKind, Stage};
+use crate::mail::{Fault, FaultKind, Stage};
 
 /// Octets of a fault's detail, with the guest's backtrace.
 const DETAIL_BYTES_MAX: usize = 4_096;
@@ -43,39 +41,8 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-/// The functions of the stages asked so far.
-#[derive(Default)]
-struct Hooks {
-    connect: Option<wit::on_connect::Guest>,
-    helo: Option<wit::on_helo::Guest>,
-    tls: Option<wit::on_tls::Guest>,
-    auth: Option<wit::on_auth::Guest>,
-    mail: Option<wit::on_mail::Guest>,
-    rcpt: Option<wit::on_rcpt::Guest>,
-    data: Option<wit::on_data::Guest>,
-    headers: Option<wit::on_headers::Guest>,
-    body: Option<wit::on_body::Guest>,
-    message: Option<wit::on_message::Guest>,
-    abort: Option<wit::on_abort::Guest>,
-    quit: Option<wit::on_quit::Guest>,
-}
-
 /// What went wrong, before it is known where: the kind, and a text for the operator.
 type Trouble = (FaultKind, String);
-
-/// Calls the function of a stage, which is looked up once for each instance. The future is boxed: handed up through
-/// four async functions by value, it would be copied as often.
-macro_rules! call {
-    ($self:ident, $program:ident, $stage:ident.$call:ident($($argument:expr),*)) => {{
-        let unknown = || wasmtime::format_err!("the stage is not exported");
-        if $self.hooks.$stage.is_none() {
-            let indices = $program.exports.$stage.as_ref().ok_or_else(unknown)?;
-            $self.hooks.$stage = Some(indices.load(&mut $self.store, &$self.component)?);
-        }
-        let hook = $self.hooks.$stage.as_ref().ok_or_else(unknown)?;
-        Box::pin(hook.$call(&mut $self.store, $($argument),*)).await?
-    }};
-}
 
 impl Instance {
     /// Makes an instance and runs its `init`. Waits for a slot of the pool, at most until `deadline`. `place` is the
@@ -90,13 +57,14 @@ impl Instance {
         place: Option<OwnedSemaphorePermit>,
         work: &mut Option<Box<Work>>,
         deadline: Instant,
-    ) -> Result<Box<Instance>, Fault> {
+    ) -> Result<Box<Instance>, Box<Fault>> {
         let fault = |(kind, detail)| program.fault(stage, kind, detail);
         let slots = permit(program.host.slots(), program.weight, deadline).await.map_err(fault)?;
         let mut store = program.store();
         begin(&mut store, work, Instant::now(), deadline);
         let beating = program.host.ticker().call();
-        let made = bounded(program, deadline, start(program, &mut store)).await;
+        let start = start(program, &mut store);
+        let made = if program.needs.waits { bounded(deadline, start).await } else { start.await };
         drop(beating);
         *work = store.data_mut().take();
         let stopped = store.data_mut().meter.finish();
@@ -136,88 +104,38 @@ impl Instance {
         work: &mut Option<Box<Work>>,
         now: Instant,
         deadline: Instant,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Option<Box<Answer>>, Box<Fault>> {
         let stage = ask.stage();
         self.calls = self.calls.saturating_add(1);
         begin(&mut self.store, work, now, deadline);
         let beating = program.host.ticker().call();
-        let asked = bounded(program, deadline, self.call(program, ask)).await;
+        let caller = Caller {
+            store: &mut self.store,
+            component: &self.component,
+            exports: &program.exports,
+            hooks: &mut self.hooks,
+        };
+        let asked = match caller.call(ask) {
+            Ok(call) if program.needs.waits => Box::pin(bounded(deadline, call)).await,
+            Ok(call) => call.await,
+            Err(error) => Err(error),
+        };
         drop(beating);
         *work = self.store.data_mut().take();
         let stopped = self.store.data_mut().meter.finish();
         match asked {
-            Ok(None) => Ok(Answer::NEXT),
-            Ok(Some(_)) if !work.as_ref().is_none_or(|work| work.is_well_formed()) => {
+            Ok(_) if !work.as_ref().is_none_or(|work| work.is_well_formed()) => {
                 Err(program.fault(stage, FaultKind::BadAnswer, "the body it wrote ends in a CR".into()))
             }
-            Ok(Some(verdict)) => answer::check(verdict, stage, program.profile.config.grants.discard)
+            Ok(None) => Ok(None),
+            Ok(Some(verdict)) => answer::check(*verdict, stage, program.profile.config.grants.discard)
+                .map(|answer| Some(Box::new(answer)))
                 .map_err(|what| program.fault(stage, FaultKind::BadAnswer, what)),
             Err(error) => {
                 let (kind, detail) = classify(&error, stopped, self.store.data().memory.refused);
                 Err(program.fault(stage, kind, detail))
             }
         }
-    }
-
-    async fn call(&mut self, program: &Program, ask: Ask<'_>) -> wasmtime::Result<Option<words::Verdict>> {
-        let answer = match ask {
-            Ask::Connect => {
-                let peer = self.store.data_mut().work()?.session.peer;
-                let address = peer.ip().to_canonical().to_string();
-                let peer = words::EndpointParam { address: &address, port: peer.port() };
-                call!(self, program, connect.call_connect(peer))
-            }
-            Ask::Helo(hello) => {
-                call!(self, program, helo.call_helo(&hello.name, hello.extended))
-            }
-            Ask::Tls(tls) => {
-                let info = words::TlsInfoParam {
-                    version: tls.version,
-                    cipher: &tls.cipher,
-                    sni: tls.sni.as_deref(),
-                    client_subject: tls.client_subject.as_deref(),
-                };
-                call!(self, program, tls.call_tls(info))
-            }
-            Ask::Auth(auth) => {
-                let info = words::AuthInfoParam { mechanism: auth.mechanism, identity: &auth.identity };
-                call!(self, program, auth.call_auth(info))
-            }
-            Ask::Mail(sender) => {
-                let changed = self.store.data_mut().work()?.sender.clone();
-                let sender = changed.as_ref().unwrap_or(sender);
-                let params = convert::params_out(&sender.params);
-                let path = words::PathParam { address: sender.path.as_str(), params: &params };
-                call!(self, program, mail.call_mail(path))
-            }
-            Ask::Rcpt(recipient) => {
-                let changed = self.store.data_mut().work()?.recipient.clone();
-                let recipient = changed.as_ref().unwrap_or(recipient);
-                let params = convert::params_out(&recipient.params);
-                let path = words::PathParam { address: recipient.path.as_str(), params: &params };
-                call!(self, program, rcpt.call_rcpt(path))
-            }
-            Ask::Data => call!(self, program, data.call_data()),
-            Ask::Headers => {
-                let block = self.store.data_mut().work()?.headers.clone().unwrap_or_default();
-                let fields: Vec<_> = block
-                    .iter()
-                    .map(|field| words::HeaderParam { name: field.name(), value: convert::value_out(field.value()) })
-                    .collect();
-                call!(self, program, headers.call_headers(&fields))
-            }
-            Ask::Message => call!(self, program, message.call_message()),
-            Ask::Body(chunk) => call!(self, program, body.call_body(chunk)),
-            Ask::Abort(reason) => {
-                call!(self, program, abort.call_abort(abort_reason(reason)));
-                return Ok(None);
-            }
-            Ask::Quit => {
-                call!(self, program, quit.call_quit());
-                return Ok(None);
-            }
-        };
-        Ok(Some(answer))
     }
 }
 
@@ -240,14 +158,14 @@ impl Program {
     ///
     /// # Errors
     /// There was none until then.
-    pub async fn place(&self, stage: Stage, deadline: Instant) -> Result<OwnedSemaphorePermit, Fault> {
+    pub async fn place(&self, stage: Stage, deadline: Instant) -> Result<OwnedSemaphorePermit, Box<Fault>> {
         permit(&self.instances, 1, deadline).await.map_err(|(kind, detail)| self.fault(stage, kind, detail))
     }
 
     /// A fault of this filter.
     #[must_use]
-    pub fn fault(&self, stage: Stage, kind: FaultKind, detail: String) -> Fault {
-        Fault { filter: Arc::clone(&self.profile.name), stage, kind, detail }
+    pub fn fault(&self, stage: Stage, kind: FaultKind, detail: String) -> Box<Fault> {
+        Box::new(Fault { filter: Arc::clone(&self.profile.name), stage, kind, detail })
     }
 }
 
@@ -275,16 +193,7 @@ fn begin(store: &mut Store<Guest>, work: &mut Option<Box<Work>>, now: Instant, d
 }
 
 /// Ticks do not reach a guest that sleeps in the host: those that could have this around them.
-async fn bounded<T>(
-    program: &Program,
-    deadline: Instant,
-    call: impl Future<Output = wasmtime::Result<T>>,
-) -> wasmtime::Result<T> {
-    // Pinned here: moved into either branch, it would take its room twice.
-    let call = std::pin::pin!(call);
-    if !program.needs.waits {
-        return call.await;
-    }
+async fn bounded<T>(deadline: Instant, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
     let late = |_| Err(wasmtime::Error::new(OutOfTime(FaultKind::Deadline)));
     tokio::time::timeout_at(deadline.into(), call).await.unwrap_or_else(late)
 }
@@ -317,15 +226,4 @@ fn classify(error: &wasmtime::Error, stopped: Option<FaultKind>, memory_refused:
     let text = format!("{error:?}");
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     (kind, excerpt_of(&lines.join(" | "), DETAIL_BYTES_MAX))
-}
-
-fn abort_reason(reason: AbortReason) -> words::AbortReason {
-    match reason {
-        AbortReason::Reset => words::AbortReason::Reset,
-        AbortReason::ClientGone => words::AbortReason::ClientGone,
-        AbortReason::Timeout => words::AbortReason::Timeout,
-        AbortReason::Refused => words::AbortReason::Refused,
-        AbortReason::UpstreamFailed => words::AbortReason::UpstreamFailed,
-        AbortReason::Shutdown => words::AbortReason::Shutdown,
-    }
 }

@@ -8,6 +8,7 @@ mod ask;
 mod bindings;
 mod bounds;
 mod cache;
+mod calls;
 mod component;
 mod convert;
 mod engine;
