@@ -9,14 +9,18 @@
 #[path = "../tests/guests/support.rs"]
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use support::{Filter, Session, guest, hello, load, recipient, sender, session};
-use wasmilter::chain::{Call, Held};
+use support::{Filter, Session, configuration, guest, hello, load, recipient, sender, session};
+use wasmilter::chain::{Call, Chain, Held};
+use wasmilter::mail::Hello;
 use wasmilter::smtp::headers::HeaderBlock;
 use wasmilter::state::spool::Spool;
 
+/// Instances that are weighed.
+const LIVE: u32 = 1_000;
 const RUNS: usize = 7;
 const RUN: Duration = Duration::from_millis(200);
 /// Calls between two looks at the clock, which costs a good part of a microsecond itself.
@@ -58,6 +62,7 @@ async fn all(wanted: &[String]) {
         ("no filter", load(&[]).unwrap()),
         ("1 filter", load(&[mute("a")]).unwrap()),
         ("3 filters", load(&[mute("a"), mute("b"), mute("c")]).unwrap()),
+        ("10 filters", load(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].map(mute)).unwrap()),
     ];
     let hello = hello("client.example.net");
     let content = message();
@@ -66,6 +71,11 @@ async fn all(wanted: &[String]) {
         let call = async || drop(warm.ask(Call::Helo(&hello)).await);
         measure(wanted, &format!("helo, warm, {name}"), call).await;
         let mut warm = session(chain);
+        begin(&mut warm, &mut HeaderBlock::parse(&content).0).await;
+        let chunk = content.get(..64 << 10).unwrap_or_default();
+        let call = async || drop(warm.ask(Call::Body(chunk)).await);
+        measure(wanted, &format!("chunk of 64 KiB, warm, {name}"), call).await;
+        let mut warm = session(chain);
         measure(wanted, &format!("message of 64 KiB, warm, {name}"), async || whole(&mut warm, &content).await).await;
         let fresh = async || whole(&mut session(chain), &content).await;
         measure(wanted, &format!("message of 64 KiB, fresh, {name}"), fresh).await;
@@ -73,6 +83,31 @@ async fn all(wanted: &[String]) {
     let chain = load(&[Filter::new("idle", guest("idle"), "")]).unwrap();
     let once = async || drop(session(&chain).ask(Call::Helo(&hello)).await);
     measure(wanted, "instance made, called once, dropped", once).await;
+    if wanted.is_empty() || wanted.iter().any(|word| "live".contains(word.as_str())) {
+        live(&hello).await;
+    }
+}
+
+/// What instances weigh that have been called once: resident memory, and the page tables for it.
+async fn live(hello: &Hello) {
+    let mut config = configuration(&[Filter::new("idle", guest("idle"), "")]);
+    config.engine.instances = Some(LIVE);
+    let chain = Arc::new(Chain::load(&config).unwrap());
+    let mut sessions: Vec<Session> = (0..LIVE).map(|_| session(&chain)).collect();
+    let before = (kib("/proc/self/smaps_rollup", "Pss:"), kib("/proc/self/status", "VmPTE:"));
+    for session in &mut sessions {
+        drop(session.ask(Call::Helo(hello)).await);
+    }
+    let after = (kib("/proc/self/smaps_rollup", "Pss:"), kib("/proc/self/status", "VmPTE:"));
+    let each = |after: u32, before: u32| f64::from(after.saturating_sub(before)) / f64::from(LIVE);
+    let (memory, tables) = (each(after.0, before.0), each(after.1, before.1));
+    println!("live instance, each of {LIVE:<22} {memory:>8.1} KiB, and {tables:.1} KiB of page tables");
+}
+
+fn kib(file: &str, field: &str) -> u32 {
+    let text = std::fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.split_ascii_whitespace().next().unwrap().parse().unwrap()
 }
 
 fn message() -> Vec<u8> {
@@ -87,14 +122,19 @@ fn message() -> Vec<u8> {
     content
 }
 
-async fn whole(session: &mut Session, content: &[u8]) {
-    let (mut block, start) = HeaderBlock::parse(content);
-    let body = content.get(start..).unwrap_or_default();
+/// Everything before the body.
+async fn begin(session: &mut Session, block: &mut HeaderBlock) {
     session.helo().await;
     session.ask(Call::Mail(&sender("alice@example.net"))).await;
     session.ask(Call::Rcpt(&recipient("bob@example.org"))).await;
     session.ask(Call::Data).await;
-    session.ask(Call::Headers(&mut block)).await;
+    session.ask(Call::Headers(block)).await;
+}
+
+async fn whole(session: &mut Session, content: &[u8]) {
+    let (mut block, start) = HeaderBlock::parse(content);
+    let body = content.get(start..).unwrap_or_default();
+    begin(session, &mut block).await;
     session.ask(Call::Body(body)).await;
     let mut held = Held::new(block, Spool::default());
     session.ask(Call::Message(&mut held)).await;

@@ -19,8 +19,9 @@ usage: cargo xtask COMMAND
 
   demo [--once]                    a gateway, a mailbox behind it, and mail going through both
   test [--list] [--only STEP]...   everything a change has to pass, in order; stops at the first failure
-  bench [--rounds N] [--only LOAD] [--write-readme] [--program FILE]
-                                   cost of a message and of an idle connection, beside the direct way and HAProxy
+  bench [--rounds N] [--only LOAD] [--filters] [--write-readme] [--program FILE]
+                                   cost of a message and of an idle connection, beside the direct way and HAProxy;
+                                   or, with --filters, what filters cost there
   faults                           plays every fault and writes docs/faults.md anew
   fuzz [--seconds N] [TARGET]...   each fuzz target for so long (60), from its seeds and the dialogs; wants nightly Rust
   advisories                       the dependencies against the RustSec database (needs the network)

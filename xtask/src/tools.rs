@@ -136,6 +136,18 @@ pub(crate) fn filters() -> Command {
     build
 }
 
+/// Where the tests build their guests, and so does [`guests`].
+pub(crate) fn guests_folder() -> PathBuf {
+    root().join("target/tmp/guests/wasm32-unknown-unknown/release")
+}
+
+/// The command that builds the guests of the tests.
+pub(crate) fn guests() -> Command {
+    let mut build = cargo(&["build", "--quiet", "--locked", "--release", "--target", "wasm32-unknown-unknown"]);
+    build.arg("--target-dir").arg(root().join("target/tmp/guests")).current_dir(root().join("tests/guests"));
+    build
+}
+
 /// cargo-deny, built without optimisation on first use (a minute on two cores).
 pub(crate) fn cargo_deny() -> Outcome<PathBuf> {
     let home = root().join("target/tools").join(format!("cargo-deny-{CARGO_DENY_VERSION}"));

@@ -18,6 +18,11 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
+    /// While the clients were there.
+    pub(crate) fn mib(&self) -> f64 {
+        self.during_kib as f64 / 1_024.0
+    }
+
     pub(crate) fn kib_per_connection(&self) -> f64 {
         self.during_kib.saturating_sub(self.before_kib) as f64 / self.connections as f64
     }

@@ -5,6 +5,7 @@
 //! that a figure and the one it is compared with come from the same minute. CPU per 10,000 messages, as a ratio to
 //! HAProxy's, is the figure to steer by; messages per second say as much about the machine.
 
+mod filters;
 mod idle;
 mod load;
 mod process;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use crate::shell::{Outcome, cargo, root, run};
 use crate::tools;
 use load::{Candidate, Cipher, Measured, SCENARIOS, Scenario};
-use process::{Certificate, Gateway, Haproxy, Scratch, Setup, Sink};
+use process::{Certificate, Filters, Gateway, Haproxy, Scratch, Setup, Sink};
 
 const IDLE_CONNECTIONS: [usize; 2] = [1_000, 9_500];
 const IDLE_CONNECTIONS_TLS: usize = 1_000;
@@ -26,6 +27,8 @@ struct Options {
     write_readme: bool,
     /// Only loads with this in their name, and no memory.
     only: Option<String>,
+    /// What filters cost, instead of everything else.
+    filters: bool,
     /// Another build of the gateway, to compare with.
     program: Option<PathBuf>,
 }
@@ -44,16 +47,20 @@ pub(crate) fn main(words: &[&str]) -> Outcome {
     tools::mail_programs()?;
     let client = build()?;
     let program = options.program.clone().unwrap_or_else(|| root().join("target/release/wasmilter"));
+    if options.filters {
+        println!("\n{}", filters::measure(&program, &client, options.rounds)?);
+        return Ok(());
+    }
     let scratch = Scratch::new()?;
     let certificate = Certificate::make(&scratch)?;
     let sink = Sink::start(&scratch)?;
     let told = Sink::told(&program)?;
     let start = |setup: Setup<'_>| Gateway::start(&program, &scratch, &setup);
-    let usual = Setup { sink: sink.port, certificate: &certificate, xclient: false, filters: 0 };
+    let usual = Setup { sink: sink.port, certificate: &certificate, xclient: false, filters: Filters::None };
     let gateways = [
         ("wasmilter", start(usual)?),
         ("with XCLIENT", start(Setup { sink: told.port, xclient: true, ..usual })?),
-        ("3 filters", start(Setup { filters: 3, ..usual })?),
+        ("3 filters", start(Setup { filters: Filters::Standard, ..usual })?),
     ];
     let peers = match tools::find("haproxy") {
         Some(haproxy) => Some([
@@ -106,11 +113,12 @@ fn ways(sink: &Sink, gateways: &[(&'static str, Gateway); 3], peers: Option<&[Ha
 }
 
 fn parse(words: &[&str]) -> Outcome<Options> {
-    let mut options = Options { rounds: ROUNDS, write_readme: false, only: None, program: None };
+    let mut options = Options { rounds: ROUNDS, write_readme: false, only: None, filters: false, program: None };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
             "--write-readme" => options.write_readme = true,
+            "--filters" => options.filters = true,
             "--rounds" => {
                 let rounds = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
                 options.rounds = rounds.ok_or("--rounds wants a number")?;

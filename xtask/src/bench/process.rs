@@ -164,8 +164,20 @@ pub(crate) struct Setup<'a> {
     pub(crate) certificate: &'a Certificate,
     /// Tells the sink who the client is.
     pub(crate) xclient: bool,
-    /// So many of the standard filters.
-    pub(crate) filters: usize,
+    pub(crate) filters: Filters,
+}
+
+/// What runs in a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filters {
+    None,
+    /// Three of the filters that come along.
+    Standard,
+    /// So many of one of the guests of the tests: `mute` sees every stage of a message and has no opinion, `idle` sees
+    /// HELO alone.
+    Guests(&'static str, usize),
+    /// So many that are first asked when a message is there.
+    AtMessage(usize),
 }
 
 pub(crate) struct Gateway {
@@ -270,14 +282,26 @@ directory = "{}"
         key.display(),
         scratch.path.display()
     );
-    for (name, grants, settings) in FILTERS.iter().take(filters) {
-        let file = built.join(format!("{}.wasm", name.replace('-', "_")));
-        let path = file.display();
-        text.push_str(&format!("\n[[filter]]\nname = \"{name}\"\npath = \"{path}\"\ngrants = {{ {grants} }}\n"));
-        text.push_str(&format!("settings = {{ {settings} }}\n"));
-    }
-    if filters > 1 {
-        text.push_str(TABLES);
+    let mut filter = |name: &str, file: &Path, more: &str| {
+        text.push_str(&format!("\n[[filter]]\nname = \"{name}\"\npath = \"{}\"\n{more}\n", file.display()));
+    };
+    match filters {
+        Filters::None => {}
+        Filters::Standard => {
+            for (name, grants, settings) in FILTERS {
+                let file = built.join(format!("{}.wasm", name.replace('-', "_")));
+                filter(name, &file, &format!("grants = {{ {grants} }}\nsettings = {{ {settings} }}"));
+            }
+            text.push_str(TABLES);
+        }
+        Filters::Guests(name, number) => {
+            let file = tools::guests_folder().join(format!("{name}.wasm"));
+            (0..number).for_each(|place| filter(&format!("{name}-{place}"), &file, ""));
+        }
+        Filters::AtMessage(number) => {
+            let file = built.join("no_exe.wasm");
+            (0..number).for_each(|place| filter(&format!("no-exe-{place}"), &file, "grants = { mime = true }"));
+        }
     }
     text
 }

@@ -43,7 +43,7 @@ pub(crate) fn render(ways: &Ways, results: &[(&Scenario, Measured)], memory: &[I
         text.push_str("\n| idle connections (after EHLO) | memory | for each |\n|---:|---:|---:|\n");
     }
     for idle in memory {
-        let mib = idle.during_kib as f64 / 1_024.0;
+        let mib = idle.mib();
         let how = if idle.encrypted { ", TLS" } else { "" };
         let _ = writeln!(text, "| {}{how} | {mib:.1} MiB | {:.1} KiB |", idle.connections, idle.kib_per_connection());
     }
