@@ -154,12 +154,15 @@ fn load_filter(
     let known = old.and_then(|old| old.programs.iter().find(|p| *p.profile().name == *filter.name));
     let memory = known.map_or_else(|| Arc::new(Memory::new(filter)), |p| Arc::clone(&p.profile().memory));
     let granted = tables.iter().filter(|table| filter.grants.tables.iter().flatten().any(|name| name == table.name()));
+    let http = filter.grants.http.as_ref().map(|grant| outside.http(grant)).transpose();
+    let http = http.map_err(|error| LoadError::Http { filter: filter.name.clone(), error })?;
     let profile = Arc::new(Profile {
         name: filter.name.as_str().into(),
         config: filter.clone(),
         tables: granted.cloned().collect(),
         memory,
         outside: outside.clone(),
+        http,
     });
     let cache = config.engine.cache_dir.as_deref();
     Ok(Program::load(host, profile, cache, known.map(AsRef::as_ref))?)

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::behind::Pool;
 use super::types::{
-    BareLineEnds, Engine, FilterBounds, Grants, KvGrant, Limits, Log, LogFormat, MemoryMax, Rate, Rates, Shutdown,
-    Spool, Timeouts,
+    BareLineEnds, Engine, FilterBounds, Grants, HttpGrant, KvGrant, Limits, Log, LogFormat, MemoryMax, Rate, Rates,
+    Shutdown, Spool, Timeouts,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -99,10 +99,17 @@ impl Default for Grants {
             tables: None,
             kv: None,
             dns: false,
+            http: None,
             edit: super::types::EditGrant::default(),
             route: None,
             discard: false,
         }
+    }
+}
+
+impl Default for HttpGrant {
+    fn default() -> Self {
+        HttpGrant { urls: Vec::new(), response_bytes_max: MIB, ca: None }
     }
 }
 

@@ -22,6 +22,7 @@ mod suggest;
 mod tests;
 mod types;
 mod units;
+mod url;
 mod value;
 mod when;
 
@@ -31,4 +32,5 @@ pub use parse::{parse, parse_with_warnings};
 pub use problem::{ConfigErrors, Warning};
 pub use types::*;
 pub use units::{show_duration, show_size};
+pub use url::Url;
 pub use when::When;

@@ -184,11 +184,13 @@ pub(super) const GRANTS: Shape = Shape {
     title: "[filter.grants]",
     keys: &[
         "session", "envelope", "log", "config", "clock", "random", "headers", "body", "mime", "metrics", "counters",
-        "tables", "kv", "dns", "edit", "route", "discard",
+        "tables", "kv", "dns", "http", "edit", "route", "discard",
     ],
 };
 
 pub(super) const KV: Shape = Shape { title: "[filter.grants.kv]", keys: &["quota", "value-size"] };
+
+pub(super) const HTTP: Shape = Shape { title: "[filter.grants.http]", keys: &["urls", "response-size", "ca"] };
 
 pub(super) const EDIT: Shape =
     Shape { title: "[filter.grants.edit]", keys: &["headers", "body", "sender", "recipients"] };
@@ -227,6 +229,7 @@ pub(super) const ALL: &[&Shape] = &[
     &WHEN,
     &GRANTS,
     &KV,
+    &HTTP,
     &EDIT,
     &TABLE,
     &ENGINE,

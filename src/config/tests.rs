@@ -150,6 +150,7 @@ fn keys_shown() -> std::collections::BTreeSet<(String, String)> {
         let inline = match key {
             "kv" => "[filter.grants.kv]",
             "when" => "[filter.when]",
+            "http" => "[filter.grants.http]",
             "address" => "[upstream.address]",
             _ => "[network.limits]",
         };
@@ -176,6 +177,7 @@ fn the_reference_has_every_key_and_its_reader() {
     }
     // The other way round: what the schema lists is also read.
     let text = with_comments_taken_away("#").replace("\nkv = false\n", "\nkv = { quota = \"16 MiB\" }\n");
+    let text = text.replace("\nhttp = false\n", "\nhttp = { urls = [] }\n");
     let text = text.replace("address = \"127.0.0.1:10025\"", "address = [{ address = \"127.0.0.1:10025\" }]");
     let asked = parse::keys_asked_for(&text);
     for shape in schema::ALL {

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
 use super::edge::{Handshakes, TlsFiles, Trust};
+use super::url::Url;
 use super::when::When;
 
 /// A whole configuration, checked: what `serve` runs on.
@@ -342,6 +343,7 @@ pub struct Grants {
     pub kv: Option<KvGrant>,
     /// May ask the DNS.
     pub dns: bool,
+    pub http: Option<HttpGrant>,
     pub edit: EditGrant,
     /// Names of the upstreams it may send mail to; an empty list is for filters that can do without.
     pub route: Option<Vec<String>>,
@@ -353,6 +355,15 @@ pub struct Grants {
 pub struct KvGrant {
     pub quota_bytes: usize,
     pub value_bytes_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpGrant {
+    /// What a request's address has to lie below; empty for a filter that can do without.
+    pub urls: Vec<Url>,
+    pub response_bytes_max: usize,
+    /// Certificates to believe in place of the platform's.
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -174,6 +174,11 @@ pub(super) struct Pause {
 }
 
 impl Pause {
+    /// Until the deadline of the call.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Waits, at most until the deadline of the call.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::pool::PoolTooLarge;
+use crate::net::tls::TlsError;
 
 /// A filter, or the engine for all of them, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,8 @@ pub enum LoadError {
     Engine(String),
     #[error("filter \"{filter}\": cannot read {}: {error}", path.display())]
     Read { filter: String, path: PathBuf, error: std::io::Error },
+    #[error("filter \"{filter}\": grants.http: {error}")]
+    Http { filter: String, error: TlsError },
     #[error("filter \"{filter}\": {}: {what}", path.display())]
     Refused { filter: String, path: PathBuf, what: String },
 }

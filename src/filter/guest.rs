@@ -13,6 +13,7 @@ use super::work::Work;
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub questions: u32,
+    pub requests: u32,
 }
 
 /// The host's side of one instance.

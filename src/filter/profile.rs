@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::log::LogBudget;
 use super::metrics::Series;
-use super::outside::Outside;
+use super::outside::{Http, Outside};
 use crate::config;
 use crate::state::counters::Counters;
 use crate::state::kv::Kv;
@@ -19,6 +19,8 @@ pub struct Profile {
     pub tables: Vec<Arc<Table>>,
     pub memory: Arc<Memory>,
     pub outside: Outside,
+    /// Where the filter was granted any address.
+    pub http: Option<Arc<dyn Http>>,
 }
 
 /// What a filter remembers as a whole. Kept under the filter's name over a reload.

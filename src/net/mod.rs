@@ -7,6 +7,7 @@ pub mod dial;
 pub mod dns;
 pub mod files;
 pub mod hosts;
+pub mod http;
 pub mod inherit;
 pub mod listen;
 pub mod socket;

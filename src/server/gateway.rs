@@ -98,7 +98,7 @@ impl Generation {
         let known = before.and_then(|old| old.accounts.as_ref());
         let accounts = config.auth.as_ref().map(|settings| accounts(settings, known, &mut renewal)).transpose()?;
         let resolver = Resolver::new(&config.resolver)?;
-        let outside = Outside::real(&resolver);
+        let outside = Outside::real(&resolver, &environment.dialer);
         let chain = Chain::reload(before.map(|old| &*old.chain), &config, &outside)?;
         let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
         Ok(Generation {

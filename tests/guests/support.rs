@@ -57,7 +57,7 @@ pub(crate) struct Filter {
 
 /// Everything but edits.
 const ALL_GRANTS: &str = "headers = true, body = true, mime = true, metrics = true, counters = true, \
-     tables = [\"words\"], kv = { quota = \"64 KiB\" }, dns = true, edit = { headers = [\"X-*\"] }, route = []";
+     tables = [\"words\"], kv = { quota = \"64 KiB\" }, dns = true, http = [\"https://api.test/v1/\"], edit = { headers = [\"X-*\"] }, route = []";
 
 impl Filter {
     /// The puppet, granted everything but edits of anything except `X-*` fields, doing as `script` says.
@@ -95,6 +95,12 @@ impl Filter {
     /// All grants, and these upstreams to choose from: TOML strings.
     pub(crate) fn routes(self, upstreams: &str) -> Filter {
         let grants = ALL_GRANTS.replace("route = []", &format!("route = [{upstreams}]"));
+        self.grants(&grants)
+    }
+
+    /// All grants, and requests below this address.
+    pub(crate) fn http(self, url: &str) -> Filter {
+        let grants = ALL_GRANTS.replace("https://api.test/v1/", url);
         self.grants(&grants)
     }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use wasmilter::chain::{Call, Chain};
 use wasmilter::config;
-use wasmilter::filter::outside::{Answer, NoAnswer, Security};
+use wasmilter::filter::outside::{Answer, Failure, NoAnswer, Response, Security};
 use wasmilter::filter::{Clock, Outside, Script};
+use wasmilter::net::dial::{Dial, Tcp};
 use wasmilter::net::dns::Resolver;
 use wasmilter::net::hosts::Hosts;
 
@@ -87,7 +88,8 @@ async fn dead() -> (tokio::net::UdpSocket, Outside) {
     let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let settings = config::Resolver { servers: vec![server.local_addr().unwrap()], ..Default::default() };
     let resolver = Resolver::with_hosts(&settings, Hosts::default()).unwrap();
-    (server, Outside::real(&resolver))
+    let dialer: Arc<dyn Dial> = Arc::new(Tcp);
+    (server, Outside::real(&resolver, &dialer))
 }
 
 #[tokio::test]
@@ -110,6 +112,90 @@ async fn dns_at_load_violated() {
     let wanted = Filter::puppet("init: addresses x.test");
     let error = Chain::load_with(&configuration(&[wanted]), &outside).unwrap_err();
     assert!(error.to_string().contains("init: failed"), "{error}");
+}
+
+fn response(status: u16, body: &str) -> Result<Response, Failure> {
+    Ok(Response { status, headers: vec![("x-a".into(), b"b".to_vec())], body: body.into() })
+}
+
+#[tokio::test]
+async fn http_obeyed() {
+    let script = Arc::new(Script::default());
+    script.http("GET", "https://api.test/v1/x?y=z", response(200, "hello")).unwrap();
+    script.http("POST", "https://api.test/v1/", response(404, "")).unwrap();
+    script.http("GET", "https://api.test/v1/large", Err(Failure::TooLarge)).unwrap();
+    let chain = obedient(&Outside::scripted(Clock::System, &script));
+    for (trick, wanted) in [
+        ("send GET https://api.test/v1/x?y=z", "200 x-a hello"),
+        ("send GET HTTPS://API.test:443/v1/a/../%78?y=z", "200 x-a hello"),
+        ("send POST https://api.test/v1/", "404 x-a "),
+        ("send GET https://api.test/v1/large", "Error::TooLarge"),
+    ] {
+        assert_eq!(hears(trick, &chain).await, wanted, "{trick}");
+    }
+    let unknown = hears("send GET https://api.test/v1/other", &chain).await;
+    assert!(unknown.contains("no answer is written down for GET https://api.test/v1/other"), "{unknown}");
+    assert_eq!(script.unscripted(), ["http: GET https://api.test/v1/other"]);
+}
+
+#[tokio::test]
+async fn http_addresses_violated() {
+    let script = Arc::new(Script::default());
+    let chain = obedient(&Outside::scripted(Clock::System, &script));
+    for url in [
+        "http://api.test/v1/",
+        "https://api.test/",
+        "https://api.test/v1",
+        "https://api.test/v1/../admin",
+        "https://api.test/v1/%2e%2e/admin",
+        "https://api.test:444/v1/",
+        "https://evil.test/v1/",
+        "https://api.test.evil.test/v1/",
+    ] {
+        assert_eq!(hears(&format!("send GET {url}"), &chain).await, "Error::NotGranted", "{url}");
+    }
+    for url in
+        ["https://api.test@evil.test/v1/", "https://api.test/v1/..%2fadmin", "https://api.test/v1/#x", "api.test/v1/"]
+    {
+        let said = hears(&format!("send GET {url}"), &chain).await;
+        assert!(said.starts_with("Error::Malformed"), "{url}: {said}");
+    }
+    assert!(script.unscripted().is_empty(), "nothing was asked");
+}
+
+#[tokio::test]
+async fn http_requests_violated() {
+    let script = Arc::new(Script::default());
+    script.http("GET", "https://api.test/v1/x", response(200, "hello")).unwrap();
+    let chain = obedient(&Outside::scripted(Clock::System, &script));
+    assert_eq!(hears("send-often 16", &chain).await, "200 x-a hello");
+    assert_eq!(hears("send-often 17", &chain).await, "Error::Limit");
+}
+
+/// A request takes what is left of the call, and the filter can still answer; nobody else waits.
+#[tokio::test]
+async fn http_time_violated() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hosts = Hosts::parse("127.0.0.1 api.test");
+    let resolver = Resolver::with_hosts(&config::Resolver::default(), hosts).unwrap();
+    let dialer: Arc<dyn Dial> = Arc::new(Tcp);
+    let slow = Filter::puppet(&format!("helo: send GET http://api.test:{port}/"))
+        .http(&format!("http://api.test:{port}/"))
+        .with("deadline = \"200ms\"");
+    let chain = load_with(&[slow], &Outside::real(&resolver, &dialer));
+    let outcome = session(&chain).helo().await;
+    assert_eq!((fault(&outcome), told(&outcome)), (None, "Error::Timeout"));
+}
+
+/// A CA file that is not there keeps the filter from loading, and not mail from flowing.
+#[tokio::test]
+async fn http_ca_violated() {
+    let (_server, outside) = dead().await;
+    let grants = "http = { urls = [\"https://api.test/\"], ca = \"/nonexistent/ca.pem\" }";
+    let filter = Filter::puppet("").grants(grants);
+    let error = Chain::load_with(&configuration(&[filter]), &outside).unwrap_err().to_string();
+    assert!(error.contains("filter \"puppet\": grants.http: cannot read the CA file /nonexistent/ca.pem"), "{error}");
 }
 
 #[tokio::test]

@@ -186,6 +186,35 @@ pub mod dns {
     }
 }
 
+/// Requests to the addresses that the operator's grant names, and to no other. Certificates are verified, redirects are
+/// not followed. May wait: a wait counts against the deadline, not against the processor time. At most 16 requests a call.
+pub mod http {
+    use super::host;
+    pub use host::http::{Error, Method, Request, Response, send};
+
+    /// A GET without any fields, in at most 5 seconds.
+    ///
+    /// # Errors
+    /// As the contract says.
+    pub fn get(url: &str) -> Result<Response, Error> {
+        send(&request(Method::Get, url, Vec::new()))
+    }
+
+    /// A POST with this body, as `content-type`.
+    ///
+    /// # Errors
+    /// As the contract says.
+    pub fn post(url: &str, content_type: &str, body: Vec<u8>) -> Result<Response, Error> {
+        let mut request = request(Method::Post, url, body);
+        request.headers.push(("content-type".to_owned(), content_type.as_bytes().to_vec()));
+        send(&request)
+    }
+
+    fn request(method: Method, url: &str, body: Vec<u8>) -> Request {
+        Request { method, url: url.to_owned(), headers: Vec::new(), body, timeout_ms: None }
+    }
+}
+
 /// Changes. Where each is possible stands in the contract; what is granted, in the configuration.
 pub mod edit {
     use super::host;

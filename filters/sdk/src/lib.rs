@@ -40,7 +40,7 @@ pub mod text;
 mod verdict;
 mod zip;
 
-pub use capabilities::{clock, config, counters, dns, edit, kv, log, mark, metrics, random, tables};
+pub use capabilities::{clock, config, counters, dns, edit, http, kv, log, mark, metrics, random, tables};
 #[doc(hidden)]
 pub use export::__made;
 pub use export::Filter;

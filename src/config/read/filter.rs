@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::types::{
-    EditGrant, Filter, FilterBounds, FilterPhase, Grants, KvGrant, Lifetime, OnFault, SettingsJson,
+    EditGrant, Filter, FilterBounds, FilterPhase, Grants, HttpGrant, KvGrant, Lifetime, OnFault, SettingsJson,
 };
+use crate::config::url::Url;
 use crate::config::value::Value;
 use crate::config::{json, names, schema, suggest};
 
@@ -37,6 +38,7 @@ const HOSTCALL_BYTES: RangeInclusive<u64> = (64 << 10)..=(256 << 20);
 const LOG_LINES: RangeInclusive<u32> = 1..=100_000;
 const INSTANCES: RangeInclusive<u32> = 1..=20_000;
 const KV_QUOTA_BYTES: RangeInclusive<u64> = (4 << 10)..=(4 << 30);
+const RESPONSE_BYTES: RangeInclusive<u64> = (1 << 10)..=(64 << 20);
 const KV_VALUE_BYTES: RangeInclusive<u64> = 64..=(16 << 20);
 /// More patterns than this belong into a table.
 const PATTERNS_MAX: usize = 1_000;
@@ -135,6 +137,7 @@ fn grants(section: &Section<'_>, tables: &[String], upstreams: Option<&[&str]>) 
         tables: section.get_or("tables", base.tables, |v| tables_granted(v, tables)),
         kv: section.get_or("kv", None, kv),
         dns: flag("dns", base.dns),
+        http: section.get_or("http", None, http),
         edit: section.get_or("edit", EditGrant::default(), edit),
         route: section.get_or("route", base.route, |v| routes_granted(v, upstreams)),
         discard: flag("discard", base.discard),
@@ -192,6 +195,42 @@ fn kv(value: &Value<'_>) -> Result<Option<KvGrant>, Problem> {
             .label("`value-size` is more than `quota`"));
     }
     Ok(Some(KvGrant { value_bytes_max: grant.value_bytes_max.min(grant.quota_bytes), ..grant }))
+}
+
+/// `false`, a list of addresses, which may be empty, or a section with them.
+fn http(value: &Value<'_>) -> Result<Option<HttpGrant>, Problem> {
+    let help = "write the addresses it may ask for, each with all that lies below: \
+                http = [\"https://api.example.org/v1/\"]";
+    match value.node.get_ref().as_bool() {
+        Some(false) => return Ok(None),
+        Some(true) => return Err(value.wrong_type("a list of addresses").help(help)),
+        None => {}
+    }
+    let base = HttpGrant::default();
+    if value.node.get_ref().as_table().is_none() {
+        return Ok(Some(HttpGrant { urls: urls(value, help)?, ..base }));
+    }
+    let section = Section::of(value, &schema::HTTP)?;
+    Ok(Some(HttpGrant {
+        urls: section
+            .required("urls", "urls = [\"https://api.example.org/v1/\"]", |v| urls(v, help))
+            .unwrap_or_default(),
+        response_bytes_max: section.get_or("response-size", base.response_bytes_max, |v| v.memory_size(RESPONSE_BYTES)),
+        ca: section.get("ca", Value::path),
+    }))
+}
+
+fn urls(value: &Value<'_>, help: &str) -> Result<Vec<Url>, Problem> {
+    if value.items().len() > PATTERNS_MAX {
+        return Err(value.error(format!("has more than {PATTERNS_MAX} items")));
+    }
+    Ok(value.list(|item| {
+        item.parsed("an address", help, |text| match Url::parse(text) {
+            Ok(url) if url.query.is_some() => Err("has a query (?), which the filter is to write".to_owned()),
+            Ok(url) => Ok(url),
+            Err(why) => Err(why.to_owned()),
+        })
+    }))
 }
 
 fn edit(value: &Value<'_>) -> Result<EditGrant, Problem> {

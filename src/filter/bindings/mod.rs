@@ -23,6 +23,7 @@ wasmtime::component::bindgen!({
         "wasmilter:filter/mime": async | trappable,
         "wasmilter:filter/edit.write-body": async | trappable,
         "wasmilter:filter/dns": async | trappable,
+        "wasmilter:filter/http": async | trappable,
         default: trappable,
     },
     exports: { default: async },

@@ -6,6 +6,7 @@
 mod dns;
 mod edit;
 mod envelope;
+mod http;
 mod mark;
 mod message;
 mod session;
@@ -50,7 +51,7 @@ macro_rules! capability {
 }
 
 /// All of them.
-pub(super) static CAPABILITIES: [Capability; 17] = [
+pub(super) static CAPABILITIES: [Capability; 18] = [
     capability!("types", types, "{}", |_| true),
     capability!("session", session, "{ session = true }", |g| g.session),
     capability!("envelope", envelope, "{ envelope = true }", |g| g.envelope),
@@ -68,6 +69,7 @@ pub(super) static CAPABILITIES: [Capability; 17] = [
     capability!("tables", tables, "{ tables = [\"NAME\"] }", |g| g.tables.is_some()),
     capability!("kv", kv, "{ kv = { quota = \"16 MiB\" } }", |g| g.kv.is_some()),
     capability!("dns", dns, "{ dns = true }", |g| g.dns),
+    capability!("http", http, "{ http = [\"https://api.example.org/v1/\"] }", |g| g.http.is_some()),
 ];
 
 /// Whether any edit at all is granted.

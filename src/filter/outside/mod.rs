@@ -1,4 +1,4 @@
-//! What a filter can reach beyond the mail at hand: the time, the DNS.
+//! What a filter can reach beyond the mail at hand: the time, the DNS, the web.
 //!
 //! The gateway gives the real ones; a tool gives answers that somebody wrote down, and a clock that stands still until it
 //! is moved. A filter cannot tell.
@@ -9,9 +9,15 @@ mod script;
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::config::HttpGrant;
+use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
 pub use crate::net::dns::{Answer, NoAnswer, Security};
+use crate::net::http::Client;
+pub use crate::net::http::{Failure, Request, Response};
+use crate::net::tls::TlsError;
 pub use clock::Clock;
 pub use script::Script;
 
@@ -30,24 +36,59 @@ impl Dns for Resolver {
     }
 }
 
+/// Who answers requests over HTTP. That the operator allows them was seen to before.
+pub trait Http: Debug + Send + Sync {
+    /// The whole answer, or a failure, in `timeout`.
+    fn send<'a>(&'a self, request: &'a Request, timeout: Duration) -> Waiting<'a, Result<Response, Failure>>;
+}
+
+impl Http for Client {
+    fn send<'a>(&'a self, request: &'a Request, timeout: Duration) -> Waiting<'a, Result<Response, Failure>> {
+        Box::pin(self.send(request, timeout))
+    }
+}
+
+/// Where a filter's HTTP client comes from.
+#[derive(Debug, Clone)]
+enum Web {
+    /// One of its own, with this resolver and over connections made so.
+    Real(Arc<Resolver>, Arc<dyn Dial>),
+    Given(Arc<dyn Http>),
+}
+
 /// All of it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Outside {
     pub clock: Clock,
     pub dns: Arc<dyn Dns>,
+    web: Web,
 }
 
 impl Outside {
-    /// The system's clock, and a resolver of the gateway's.
+    /// The system's clock, a resolver of the gateway's, and connections made by its dialer.
     #[must_use]
-    pub fn real(resolver: &Resolver) -> Outside {
-        Outside { clock: Clock::System, dns: Arc::new(resolver.clone()) }
+    pub fn real(resolver: &Resolver, dialer: &Arc<dyn Dial>) -> Outside {
+        let resolver = Arc::new(resolver.clone());
+        let web = Web::Real(Arc::clone(&resolver), Arc::clone(dialer));
+        Outside { clock: Clock::System, dns: resolver, web }
     }
 
     /// Nothing but what `script` says, at the time `clock` tells.
     #[must_use]
     pub fn scripted(clock: Clock, script: &Arc<Script>) -> Outside {
-        Outside { clock, dns: Arc::clone(script) as Arc<dyn Dns> }
+        let web = Web::Given(Arc::clone(script) as Arc<dyn Http>);
+        Outside { clock, dns: Arc::clone(script) as Arc<dyn Dns>, web }
+    }
+
+    /// A filter's HTTP client.
+    ///
+    /// # Errors
+    /// The grant's CA file cannot be read, or there are no trusted roots.
+    pub(crate) fn http(&self, grant: &HttpGrant) -> Result<Arc<dyn Http>, TlsError> {
+        match &self.web {
+            Web::Real(resolver, dialer) => Ok(Arc::new(Client::new(resolver, dialer, grant)?)),
+            Web::Given(given) => Ok(Arc::clone(given)),
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use super::{Answer, Dns, NoAnswer, Waiting};
+use super::{Answer, Dns, Failure, Http, NoAnswer, Request, Response, Waiting};
 
 /// What the world says, question by question. What is not written here is a failure that names the question, and is
 /// remembered: see [`unscripted`](Script::unscripted).
@@ -16,7 +17,17 @@ pub struct Script {
 struct Inner {
     /// By name, in lower case and without its last dot, then by kind, in upper case.
     dns: HashMap<String, BTreeMap<String, Result<Answer, NoAnswer>>>,
+    /// By method, and address as [`Url`](crate::config::Url) shows it.
+    http: HashMap<(String, String), Result<Response, Failure>>,
     unscripted: Vec<String>,
+}
+
+impl Inner {
+    fn miss(&mut self, what: String) {
+        if self.unscripted.len() < UNSCRIPTED_MAX {
+            self.unscripted.push(what);
+        }
+    }
 }
 
 /// Questions without an answer that are remembered.
@@ -34,6 +45,16 @@ impl Script {
         inner.dns.entry(plain(name)).or_default().insert(kind.to_ascii_uppercase(), answer);
     }
 
+    /// From now on this is the answer to a request: `method` as in "GET", `url` with its path and query.
+    ///
+    /// # Errors
+    /// What is wrong with the address.
+    pub fn http(&self, method: &str, url: &str, answer: Result<Response, Failure>) -> Result<(), &'static str> {
+        let key = (method.to_ascii_uppercase(), crate::config::Url::parse(url)?.to_string());
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).http.insert(key, answer);
+        Ok(())
+    }
+
     /// What was asked and stands nowhere, in the order in which it was asked.
     #[must_use]
     pub fn unscripted(&self) -> Vec<String> {
@@ -45,9 +66,7 @@ impl Script {
         let kind = kind.to_ascii_uppercase();
         let Some(kinds) = inner.dns.get(&plain(name)) else {
             let question = format!("{kind} {name}");
-            if inner.unscripted.len() < UNSCRIPTED_MAX {
-                inner.unscripted.push(format!("dns: {question}"));
-            }
+            inner.miss(format!("dns: {question}"));
             return Err(NoAnswer::Failed(format!("no answer is written down for {question}")));
         };
         match kinds.get(&kind) {
@@ -61,6 +80,20 @@ impl Script {
 impl Dns for Script {
     fn ask<'a>(&'a self, name: &'a str, kind: &'a str) -> Waiting<'a, Result<Answer, NoAnswer>> {
         Box::pin(std::future::ready(self.answer(name, kind)))
+    }
+}
+
+impl Http for Script {
+    fn send<'a>(&'a self, request: &'a Request, _: Duration) -> Waiting<'a, Result<Response, Failure>> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (request.method.to_owned(), request.url.to_string());
+        let answer = inner.http.get(&key).cloned().unwrap_or_else(|| {
+            let (method, url) = &key;
+            inner.miss(format!("http: {method} {url}"));
+            Err(Failure::Unreachable(format!("no answer is written down for {method} {url}")))
+        });
+        drop(inner);
+        Box::pin(std::future::ready(answer))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::tricks::Done;
 use crate::wasmilter::filter::dns::{self, Security};
-use crate::wasmilter::filter::{clock, counters, kv};
+use crate::wasmilter::filter::{clock, counters, http, kv};
 use crate::words::{number, pair};
 
 fn shown<T>(answer: Result<(Vec<T>, Security), dns::Error>, show: impl Fn(T) -> String) -> String {
@@ -16,6 +16,25 @@ fn shown<T>(answer: Result<(Vec<T>, Security), dns::Error>, show: impl Fn(T) -> 
 
 fn strings(answer: Result<dns::Strings, dns::Error>) -> String {
     shown(answer.map(|answer| (answer.values, answer.security)), |value| value)
+}
+
+/// "GET https://…": status, the first field and the body.
+fn send(argument: &str) -> String {
+    let (method, url) = argument.split_once(' ').unwrap_or(("GET", argument));
+    let method = match method {
+        "POST" => http::Method::Post,
+        "HEAD" => http::Method::Head,
+        _ => http::Method::Get,
+    };
+    let body = if matches!(method, http::Method::Post) { b"{}".to_vec() } else { Vec::new() };
+    let request = http::Request { method, url: url.to_owned(), headers: Vec::new(), body, timeout_ms: None };
+    match http::send(&request) {
+        Ok(answer) => {
+            let field = answer.headers.first().map_or("", |(name, _)| name);
+            format!("{} {field} {}", answer.status, String::from_utf8_lossy(&answer.body))
+        }
+        Err(error) => format!("{error:?}"),
+    }
 }
 
 pub fn play(name: &str, argument: &str) -> Done {
@@ -38,6 +57,8 @@ pub fn play(name: &str, argument: &str) -> Done {
         }
         // Asks so often; says what the last question came to.
         "ask-often" => (0..number(argument)).map(|_| strings(dns::addresses("two.test"))).last().unwrap_or_default(),
+        "send" => send(argument),
+        "send-often" => (0..number(argument)).map(|_| send("GET https://api.test/v1/x")).last().unwrap_or_default(),
         // What time it is, and how long it has been.
         "time" => format!("{} {}", clock::now(), clock::ticks()),
         // For a minute.
