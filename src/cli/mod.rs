@@ -34,7 +34,7 @@ enum Command {
     Probe(probe::Probe),
     /// Run a small mail server that stores a Maildir: an upstream to try things with.
     Sink(sink::Sink),
-    /// Look into filters, try them on mail, test and measure them.
+    /// Make filters, build them, look into them, try them on mail, test and measure them.
     #[command(subcommand)]
     Filter(filter::Filter),
     /// Show all of it at work on this machine, then let you try.

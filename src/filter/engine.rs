@@ -21,8 +21,8 @@ pub(super) const FIBER_STACK_BYTES: usize = 1 << 20;
 pub(super) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Metadata of one instance: interpreters need more than the 1 MiB of wasmtime's default.
 const INSTANCE_METADATA_BYTES_MAX: usize = 8 << 20;
-/// Core instances, memories and tables of one component.
-const CORE_INSTANCES_MAX: u32 = 30;
+/// Core instances, memories and tables of one component. Python's has 38 and some for each interface it imports.
+const CORE_INSTANCES_MAX: u32 = 128;
 pub(super) const MEMORIES_MAX: u32 = 8;
 const TABLES_MAX: u32 = 30;
 /// Tables in the pool for each slot: what `wit-component` makes has two or three.

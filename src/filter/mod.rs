@@ -38,6 +38,7 @@ pub use ask::{Ask, CHUNK_BYTES_MAX};
 pub use engine::Host;
 pub use error::LoadError;
 pub use held::Held;
+pub use imports::grant_of;
 pub use inspect::{Import, Inspection, Maker};
 pub use instance::Instance;
 pub use notes::Notes;

@@ -18,7 +18,9 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   demo [--once]                    a gateway, a mailbox behind it, and mail going through both
-  test [--list] [--only STEP]...   everything a change has to pass, in order; stops at the first failure
+  test [--all] [--list] [--only STEP]...
+                                   everything a change has to pass, in order; stops at the first failure.
+                                   --all: the SDKs in every language as well, with what they fetch
   bench [--rounds N] [--only LOAD] [--filters] [--write-readme] [--program FILE]
                                    cost of a message and of an idle connection, beside the direct way and HAProxy;
                                    or, with --filters, what filters cost there

@@ -28,24 +28,34 @@ const STEPS: [Step; 11] = [
     Step { name: "postfix", title: "end to end with a real Postfix (and Exim) behind the gateway", run: postfix },
 ];
 
-/// Runs the steps asked for (all, if none is named) in their order.
+/// What takes more of the network and of the machine than every change deserves: with `--all`, or by name.
+const HEAVY: [Step; 1] =
+    [Step { name: "sdks", title: "the SDKs: new filters and examples in every language", run: sdks }];
+
+/// Runs the steps asked for (all but the heavy ones, if none is named) in their order.
 pub(crate) fn all(words: &[&str]) -> Outcome {
     let mut wanted: Vec<&str> = Vec::new();
+    let mut heavy = false;
+    let known = || STEPS.iter().chain(&HEAVY);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
             "--list" => {
-                STEPS.iter().for_each(|step| println!("{:<8} {}", step.name, step.title));
+                known().for_each(|step| println!("{:<8} {}", step.name, step.title));
                 return Ok(());
             }
-            "--only" => match words.next().and_then(|name| STEPS.iter().find(|step| step.name == *name)) {
+            "--all" => heavy = true,
+            "--only" => match words.next().and_then(|name| known().find(|step| step.name == *name)) {
                 Some(step) => wanted.push(step.name),
                 None => return Err("--only wants the name of a step, see `cargo xtask test --list`".into()),
             },
             other => return Err(format!("`test` does not know the word {other}")),
         }
     }
-    let steps: Vec<&Step> = STEPS.iter().filter(|step| wanted.is_empty() || wanted.contains(&step.name)).collect();
+    let is_heavy = |step: &Step| HEAVY.iter().any(|other| other.name == step.name);
+    let is_wanted =
+        |step: &&Step| if wanted.is_empty() { heavy || !is_heavy(step) } else { wanted.contains(&step.name) };
+    let steps: Vec<&Step> = known().filter(is_wanted).collect();
     let mut times: Vec<(&str, Duration)> = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         println!("\n== {}/{} {}: {}", index + 1, steps.len(), step.name, step.title);
@@ -147,6 +157,17 @@ fn run_in(folder: &str, args: &[&str]) -> Outcome {
 fn test() -> Outcome {
     tools::wasm_targets()?;
     run(cargo(&["test", "--locked", "--workspace"]))
+}
+
+/// Everything an author's machine would have; what makes components of JavaScript and Python they fetch by themselves.
+fn sdks() -> Outcome {
+    tools::wasm_targets()?;
+    tools::sdk_programs()?;
+    run(command("node", &["--test", "filters/sdk-js/wasmilter.test.mjs"]))?;
+    let mut python = command("python3", &["-B", "-m", "unittest", "-q"]);
+    python.current_dir(root().join("filters/sdk-python"));
+    run(python)?;
+    run(cargo(&["test", "--locked", "--test", "sdks"]))
 }
 
 fn fuzz() -> Outcome {

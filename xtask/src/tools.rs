@@ -30,6 +30,19 @@ const MAIL_PROGRAMS: &Programs = &[
     ("/usr/lib/nginx/modules/ngx_mail_module.so", "libnginx-mod-mail"),
 ];
 
+/// What the SDKs ask of an author's machine.
+const SDK_PROGRAMS: &Programs = &[
+    ("clang", "clang"),
+    ("wasm-ld", "lld"),
+    ("/usr/include/wasm32-wasi/stdio.h", "wasi-libc"),
+    ("/var/lib/dpkg/info/libclang-rt-dev-wasm32.list", "libclang-rt-dev-wasm32"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("python3", "python3"),
+];
+/// Debian's Python comes without what makes virtual environments.
+const PYTHON_VENV: &Programs = &[("/var/lib/dpkg/info/python3-venv.list", "python3-venv")];
+
 /// Asked by every package before it starts a service of its own; 101 is no.
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -89,6 +102,12 @@ pub(crate) fn exim() -> Outcome<PathBuf> {
         run(command("useradd", &["--system", "--no-create-home", "--shell", "/usr/sbin/nologin", EXIM_USER]))?;
     }
     if program.is_file() { Ok(program) } else { Err("the package exim4-daemon-light has no usr/sbin/exim4".into()) }
+}
+
+/// Makes sure that filters can be built in every language that has an SDK.
+pub(crate) fn sdk_programs() -> Outcome {
+    install(SDK_PROGRAMS)?;
+    if succeeds(command("python3", &["-c", "import ensurepip, venv"])) { Ok(()) } else { install(PYTHON_VENV) }
 }
 
 /// Makes sure that C++ can be compiled.

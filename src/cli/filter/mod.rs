@@ -4,12 +4,17 @@
 //! What comes from a filter or a message is shown escaped ([`printable`](crate::report::printable)); a terminal is
 //! asked for colours, a file is not.
 
+mod build;
 mod diff;
 mod envelope;
 mod inspect;
+mod look;
 mod mails;
+mod new;
+mod ours;
 mod paint;
 mod play;
+mod project;
 mod run;
 mod site;
 mod trouble;
@@ -21,6 +26,10 @@ pub(crate) use trouble::Trouble;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Filter {
+    /// Make a folder with a filter that builds and passes its tests: a place to begin.
+    New(new::New),
+    /// Build the filter in a folder, whatever its language, and say what came of it.
+    Build(build::Build),
     /// Say what a filter is: its stages, what it would have to be granted, its size, its makers.
     Inspect(inspect::Inspect),
     /// Run a filter over messages, offline, and show what it does with them and what that costs.
@@ -39,9 +48,11 @@ pub(crate) enum Format {
 /// Runs one of the tools. What went wrong is said here, with what to do about it.
 ///
 /// # Errors
-/// Only when nothing can be written any more.
+/// What keeps a filter from being made or built. The other tools: only when nothing can be written any more.
 pub fn run(command: &Filter) -> anyhow::Result<ExitCode> {
     let done = match command {
+        Filter::New(args) => return new::run(args),
+        Filter::Build(args) => return build::run(args),
         Filter::Inspect(args) => inspect::run(args),
         Filter::Run(args) => run::run(args),
     };

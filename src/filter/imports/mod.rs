@@ -72,6 +72,14 @@ pub(super) static CAPABILITIES: [Capability; 18] = [
     capability!("http", http, "{ http = [\"https://api.example.org/v1/\"] }", |g| g.http.is_some()),
 ];
 
+/// What the operator has to write for a capability; none for one that every filter has unless it is taken away, and
+/// for what is none of ours.
+#[must_use]
+pub fn grant_of(interface: &str) -> Option<&'static str> {
+    let capability = CAPABILITIES.iter().find(|capability| capability.name == interface)?;
+    (!capability.is_granted(&Grants::default())).then_some(capability.grant)
+}
+
 /// Whether any edit at all is granted.
 fn may_edit(grants: &Grants) -> bool {
     let edit = &grants.edit;
