@@ -50,6 +50,8 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, mut call: Call
     }
     if let Some(work) = &mut desk {
         outcome.edits = std::mem::take(&mut work.edits);
+        outcome.marks.clone_from(&work.marks);
+        outcome.delay = work.delay;
         give_back(work, call, chain.keeps_headers);
     }
     state.work = desk;
@@ -70,6 +72,7 @@ fn lay_out(state: &mut State, call: &mut Call<'_>, ctx: &Context) -> Box<Work> {
     work.sender = None;
     work.recipient = None;
     work.edits.clear();
+    work.delay = Duration::ZERO;
     match call {
         Call::Headers(block) => work.headers = Some(Arc::new(std::mem::take(*block))),
         Call::Message(held) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::filter::{Ask, Held};
 use crate::mail::{
-    AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, Sender, SessionFacts, Stage, TlsFacts, Verdict,
+    AuthFacts, Edit, Ending, Envelope, Hello, Marks, Recipient, Sender, SessionFacts, Stage, Summary, TlsFacts, Verdict,
 };
 use crate::smtp::headers::HeaderBlock;
 
@@ -35,8 +35,8 @@ pub enum Call<'a> {
     /// Edited in place, where a filter may.
     Message(&'a mut Held),
     /// The transaction is over.
-    Abort(AbortReason),
-    Quit,
+    Abort(Ending),
+    Quit(Summary),
 }
 
 impl Call<'_> {
@@ -58,8 +58,8 @@ impl Call<'_> {
             Call::Headers(_) => Ask::Headers,
             Call::Message(_) => Ask::Message,
             Call::Body(chunk) => Ask::Body(chunk),
-            Call::Abort(reason) => Ask::Abort(*reason),
-            Call::Quit => Ask::Quit,
+            Call::Abort(ending) => Ask::Abort(*ending),
+            Call::Quit(summary) => Ask::Quit(*summary),
         }
     }
 }
@@ -75,12 +75,22 @@ pub struct Outcome {
     pub opinions: Vec<Opinion>,
     /// How long all filters together took, waits included.
     pub time: Duration,
+    /// What filters have said of the transaction by now; None: nothing.
+    pub marks: Option<Arc<Marks>>,
+    /// How long the answer to this stage is to be held back.
+    pub delay: Duration,
 }
 
 impl Outcome {
     /// Nobody objected, nobody was even asked.
-    pub const NEXT: Outcome =
-        Outcome { verdict: Verdict::NEXT, edits: Vec::new(), opinions: Vec::new(), time: Duration::ZERO };
+    pub const NEXT: Outcome = Outcome {
+        verdict: Verdict::NEXT,
+        edits: Vec::new(),
+        opinions: Vec::new(),
+        time: Duration::ZERO,
+        marks: None,
+        delay: Duration::ZERO,
+    };
 }
 
 /// What one filter said at one stage.

@@ -178,6 +178,7 @@ impl SessionChain {
         state.spent = Duration::ZERO;
         if let Some(work) = &mut state.work {
             work.headers = None;
+            work.marks = None;
         }
         self.live = state.still_wanted(&chain.programs);
     }

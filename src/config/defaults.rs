@@ -101,6 +101,8 @@ impl Default for Grants {
             dns: false,
             http: None,
             edit: super::types::EditGrant::default(),
+            mark: false,
+            delay: None,
             route: None,
             discard: false,
         }

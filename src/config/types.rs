@@ -345,6 +345,10 @@ pub struct Grants {
     pub dns: bool,
     pub http: Option<HttpGrant>,
     pub edit: EditGrant,
+    /// May give points and words to a transaction, and read them.
+    pub mark: bool,
+    /// The longest that it may hold back one answer.
+    pub delay: Option<Duration>,
     /// Names of the upstreams it may send mail to; an empty list is for filters that can do without.
     pub route: Option<Vec<String>>,
     /// May answer 250 and deliver nothing.

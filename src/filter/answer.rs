@@ -49,18 +49,18 @@ impl Said {
     }
 }
 
-impl From<wit::Action> for Said {
-    fn from(action: wit::Action) -> Said {
-        match action {
-            wit::Action::Next => Said::Next,
-            wit::Action::Accept => Said::Accept,
-            wit::Action::Reject => Said::Reject,
-            wit::Action::Defer => Said::Defer,
-            wit::Action::Discard => Said::Discard,
-            wit::Action::Disconnect => Said::Disconnect,
-            wit::Action::Skip => Said::Skip,
-        }
-    }
+/// None: nobody is granted that.
+fn said(action: wit::Action) -> Option<Said> {
+    Some(match action {
+        wit::Action::Next => Said::Next,
+        wit::Action::Accept => Said::Accept,
+        wit::Action::Reject => Said::Reject,
+        wit::Action::Defer => Said::Defer,
+        wit::Action::Discard => Said::Discard,
+        wit::Action::Disconnect => Said::Disconnect,
+        wit::Action::Skip => Said::Skip,
+        wit::Action::Quarantine => return None,
+    })
 }
 
 /// Checks a verdict against the contract.
@@ -68,7 +68,7 @@ impl From<wit::Action> for Said {
 /// # Errors
 /// A sentence that says what the filter may not say.
 pub(super) fn check(verdict: wit::Verdict, stage: Stage, may_discard: bool) -> Result<Answer, String> {
-    let action = Said::from(verdict.action);
+    let action = said(verdict.action).ok_or("quarantine is not granted")?;
     match action {
         Said::Discard if !may_discard => return Err("discard is not granted".into()),
         Said::Discard if !matches!(stage, Stage::Data | Stage::Headers | Stage::Message) => {

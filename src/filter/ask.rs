@@ -1,6 +1,6 @@
 //! One question to one filter, with what it is about.
 
-use crate::mail::{AbortReason, AuthFacts, Hello, Recipient, Sender, Stage, TlsFacts};
+use crate::mail::{AuthFacts, Ending, Hello, Recipient, Sender, Stage, Summary, TlsFacts};
 
 /// What a stage is about, where it is not on the desk ([`Work`](super::Work)) already.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +20,8 @@ pub enum Ask<'a> {
     Body(&'a [u8]),
     /// The message is `Work::held`, its block `Work::headers`.
     Message,
-    Abort(AbortReason),
-    Quit,
+    Abort(Ending),
+    Quit(Summary),
 }
 
 /// Octets of a body chunk pushed into a guest at once.
@@ -55,7 +55,7 @@ impl<'a> Ask<'a> {
             Ask::Message => Stage::Message,
             Ask::Body(_) => Stage::Body,
             Ask::Abort(_) => Stage::Abort,
-            Ask::Quit => Stage::Quit,
+            Ask::Quit(_) => Stage::Quit,
         }
     }
 }

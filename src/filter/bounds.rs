@@ -134,6 +134,11 @@ impl Meter {
         Pause { deadline: self.deadline, cpu_max: self.cpu_max, slice: Arc::clone(&self.slice) }
     }
 
+    /// Until the call at hand is stopped.
+    pub(super) fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// A tick fell while the guest ran: it yields, or it is stopped.
     pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         self.ticks += 1;

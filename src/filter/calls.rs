@@ -11,7 +11,7 @@ use super::bindings::wasmilter::filter::types as words;
 use super::convert;
 use super::guest::Guest;
 use super::stages::Exports;
-use crate::mail::{AbortReason, AuthFacts, Hello, Recipient, Sender, TlsFacts};
+use crate::mail::{AuthFacts, Ending, Hello, Recipient, Sender, Summary, TlsFacts};
 
 /// The functions of the stages asked so far.
 #[derive(Default)]
@@ -71,8 +71,8 @@ impl<'a> Caller<'a> {
             Ask::Headers => self.headers(),
             Ask::Message => self.message(),
             Ask::Body(chunk) => self.body(chunk),
-            Ask::Abort(reason) => self.abort(reason),
-            Ask::Quit => self.quit(),
+            Ask::Abort(ending) => self.abort(ending),
+            Ask::Quit(summary) => self.quit(summary),
         }
     }
 
@@ -159,14 +159,14 @@ impl<'a> Caller<'a> {
         Ok(Box::pin(async move { hook.call_body(store, chunk).await.map(opinion) }))
     }
 
-    fn abort(self, reason: AbortReason) -> wasmtime::Result<Call<'a>> {
+    fn abort(self, ending: Ending) -> wasmtime::Result<Call<'a>> {
         let (hook, store) = hook!(self, abort);
-        Ok(Box::pin(async move { hook.call_abort(store, abort_reason(reason)).await.map(|()| None) }))
+        Ok(Box::pin(async move { hook.call_abort(store, convert::ending_out(ending)).await.map(|()| None) }))
     }
 
-    fn quit(self) -> wasmtime::Result<Call<'a>> {
+    fn quit(self, summary: Summary) -> wasmtime::Result<Call<'a>> {
         let (hook, store) = hook!(self, quit);
-        Ok(Box::pin(async move { hook.call_quit(store).await.map(|()| None) }))
+        Ok(Box::pin(async move { hook.call_quit(store, convert::summary_out(summary)).await.map(|()| None) }))
     }
 }
 
@@ -174,15 +174,4 @@ impl<'a> Caller<'a> {
 fn opinion(verdict: words::Verdict) -> Verdict {
     let plain = verdict.action == words::Action::Next && verdict.reply.is_none() && verdict.reason.is_none();
     (!plain).then(|| Box::new(verdict))
-}
-
-fn abort_reason(reason: AbortReason) -> words::AbortReason {
-    match reason {
-        AbortReason::Reset => words::AbortReason::Reset,
-        AbortReason::ClientGone => words::AbortReason::ClientGone,
-        AbortReason::Timeout => words::AbortReason::Timeout,
-        AbortReason::Refused => words::AbortReason::Refused,
-        AbortReason::UpstreamFailed => words::AbortReason::UpstreamFailed,
-        AbortReason::Shutdown => words::AbortReason::Shutdown,
-    }
 }

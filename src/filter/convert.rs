@@ -1,8 +1,11 @@
 //! Between the contract's words and the gateway's.
 
+use std::time::Duration;
+
 use super::answer::excerpt;
+use super::bindings::exports::wasmilter::filter::{on_abort, on_quit};
 use super::bindings::wasmilter::filter::types as wit;
-use crate::mail::{Recipient, Sender};
+use crate::mail::{AbortReason, Ending, Recipient, Sender, Summary};
 use crate::smtp::{ForwardPath, Param, Params, ReversePath};
 
 /// Parameters of one path a filter hands out.
@@ -24,6 +27,40 @@ fn path_out(address: &str, params: &Params) -> wit::PathResult {
 /// Parameters as an export takes them.
 pub(super) fn params_out(params: &Params) -> Vec<(&str, Option<&str>)> {
     params.iter().map(|p| (p.keyword.as_str(), p.value.as_deref())).collect()
+}
+
+pub(super) fn ending_out(ending: Ending) -> on_abort::Ending {
+    on_abort::Ending {
+        reason: match ending.reason {
+            AbortReason::Reset => wit::AbortReason::Reset,
+            AbortReason::ClientGone => wit::AbortReason::ClientGone,
+            AbortReason::Timeout => wit::AbortReason::Timeout,
+            AbortReason::Refused => wit::AbortReason::Refused,
+            AbortReason::UpstreamFailed => wit::AbortReason::UpstreamFailed,
+            AbortReason::Shutdown => wit::AbortReason::Shutdown,
+        },
+        octets: count_out(ending.octets),
+        duration: millis_out(ending.duration),
+    }
+}
+
+pub(super) fn summary_out(summary: Summary) -> on_quit::Summary {
+    on_quit::Summary {
+        transactions: summary.transactions,
+        delivered: summary.delivered,
+        octets: count_out(summary.octets),
+        duration: millis_out(summary.duration),
+    }
+}
+
+/// The contract has no 64-bit integers.
+#[allow(clippy::cast_precision_loss, reason = "exact up to eight petabytes")]
+fn count_out(count: u64) -> f64 {
+    count as f64
+}
+
+pub(super) fn millis_out(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
 }
 
 /// The value of a field as the contract shows it: without the first space.

@@ -53,7 +53,7 @@ pub struct Import {
     /// The interface: "kv".
     pub name: String,
     pub functions: Vec<String>,
-    /// Inside of `grants`: `kv = true`. None: it is granted by default.
+    /// Inside of `grants`: `kv = true`, a line each. None: it is granted by default.
     pub grant: Option<String>,
 }
 
@@ -194,7 +194,7 @@ impl Inspection {
     /// What `grants` would hold, as lines of TOML: nothing but what is imported, with what cannot be known left open.
     #[must_use]
     pub fn grants(&self) -> Vec<&str> {
-        self.imports.iter().filter_map(|import| import.grant.as_deref()).collect()
+        self.imports.iter().filter_map(|import| import.grant.as_deref()).flat_map(str::lines).collect()
     }
 }
 
@@ -243,7 +243,19 @@ fn least_grant(interface: &str, usual: &str, functions: &[String]) -> String {
         }
         "tables" => "tables = []".to_owned(),
         "kv" => "kv = true".to_owned(),
-        "mark" => "route = []".to_owned(),
+        "mark" => {
+            let mut lines = Vec::new();
+            if calls(&["score", "total", "symbols", "tag", "tags"]) {
+                lines.push("mark = true");
+            }
+            if calls(&["delay"]) {
+                lines.push("delay = \"10s\"");
+            }
+            if calls(&["route"]) {
+                lines.push("route = []");
+            }
+            lines.join("\n")
+        }
         _ => usual.trim_start_matches('{').trim_end_matches('}').trim().to_owned(),
     }
 }

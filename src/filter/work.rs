@@ -3,10 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::held::Held;
 use super::notes::Notes;
-use crate::mail::{Edit, Envelope, PeerName, Recipient, Sender, SessionFacts, Stage};
+use crate::mail::{Edit, Envelope, Marks, PeerName, Recipient, Sender, SessionFacts, Stage};
 use crate::smtp::headers::HeaderBlock;
 use crate::state::spool::Spool;
 
@@ -30,6 +31,10 @@ pub struct Work {
     pub held: Option<Held>,
     /// Of the envelope, in the order in which filters made them.
     pub edits: Vec<Edit>,
+    /// Of the transaction; None: nothing was marked.
+    pub marks: Option<Arc<Marks>>,
+    /// How long the answer to this stage is to be held back: the longest that was asked for.
+    pub delay: Duration,
     undo: Option<Box<Undo>>,
 }
 
@@ -41,6 +46,8 @@ struct Undo {
     recipient: Option<Recipient>,
     headers: Option<Arc<HeaderBlock>>,
     edits: usize,
+    marks: Option<Arc<Marks>>,
+    delay: Duration,
     /// A new body was begun; what `Held::replace_body` gave back.
     body: Option<Option<Spool>>,
 }
@@ -59,6 +66,8 @@ impl Work {
             headers: None,
             held: None,
             edits: Vec::new(),
+            marks: None,
+            delay: Duration::ZERO,
             undo: None,
         }
     }
@@ -95,6 +104,8 @@ impl Work {
                 recipient: self.recipient.clone(),
                 headers: self.headers.clone(),
                 edits: self.edits.len(),
+                marks: self.marks.clone(),
+                delay: self.delay,
                 body: None,
             })
         })
@@ -135,6 +146,8 @@ impl Work {
         self.recipient = undo.recipient;
         self.headers = undo.headers;
         self.edits.truncate(undo.edits);
+        self.marks = undo.marks;
+        self.delay = undo.delay;
         if let (Some(held), Some(before)) = (&mut self.held, undo.body) {
             held.restore_body(before);
         }

@@ -1,8 +1,9 @@
-//! Floor 1: the vocabulary every other floor shares: who speaks, the envelope, stages, verdicts, edits.
+//! Floor 1: the vocabulary every other floor shares: who speaks, the envelope, stages, verdicts, edits, marks.
 
 mod edit;
 mod envelope;
 mod introduced;
+mod marks;
 mod peer;
 pub mod proxy;
 mod verdict;
@@ -10,7 +11,8 @@ mod verdict;
 pub use edit::Edit;
 pub use envelope::{Envelope, Recipient, Sender};
 pub use introduced::{Forwarded, Introduced, Proxied};
+pub use marks::{Marks, Symbol, Unmarked};
 pub use peer::{AuthFacts, Hello, PeerName, SessionFacts, TlsFacts};
-pub use verdict::{AbortReason, Action, Fault, FaultKind, Stage, Verdict};
+pub use verdict::{AbortReason, Action, Ending, Fault, FaultKind, Stage, Summary, Verdict};
 
 pub use crate::smtp::HeaderField;

@@ -1,5 +1,7 @@
 //! What a filter may say, and what it means when it cannot say anything.
 
+use std::time::Duration;
+
 use crate::smtp::Reply;
 
 /// A stage of the session at which filters are asked or told (filters/wit/filter.wit).
@@ -92,6 +94,28 @@ pub enum AbortReason {
     Refused,
     UpstreamFailed,
     Shutdown,
+}
+
+/// A transaction that ended without a message, as the `abort` stage is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    pub reason: AbortReason,
+    /// Of the message, as far as it came.
+    pub octets: u64,
+    /// Since MAIL.
+    pub duration: Duration,
+}
+
+/// A session that is over, as the `quit` stage is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Begun, and accepted by the upstream.
+    pub transactions: u32,
+    pub delivered: u32,
+    /// That came from the client.
+    pub octets: u64,
+    /// Since the connection was made.
+    pub duration: Duration,
 }
 
 /// A filter did not answer as the contract wants: data with a configured consequence (`on-fault`).

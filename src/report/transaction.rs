@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::escape::{Escaped, Style, quoted};
-use crate::mail::{AbortReason, PeerName, Recipient, SessionFacts, Stage};
+use crate::mail::{AbortReason, Marks, PeerName, Recipient, SessionFacts, Stage, Symbol};
 use crate::smtp::Reply;
 
 /// `log.level` can name it: `info,wasmilter::transaction=off`.
 pub(super) const TARGET: &str = "wasmilter::transaction";
 /// Fields of the line that bring their own JSON for a JSON log.
-pub(super) const OWN_JSON: [&str; 3] = ["sender", "recipients", "filters"];
+pub(super) const OWN_JSON: [&str; 5] = ["sender", "recipients", "filters", "symbols", "tags"];
 
 /// Recipients named in the line; `recipient_count` has all.
 const RECIPIENTS_SHOWN_MAX: usize = 20;
 /// Answers of filters named in the line.
 const FILTERS_SHOWN_MAX: usize = 32;
+/// Symbols named in the line; `score` is the sum of all.
+const SYMBOLS_SHOWN_MAX: usize = 32;
 
 /// What became of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub struct Transaction<'a> {
     /// Octets of the message that were received.
     pub size: u64,
     pub filters: &'a [FilterSaid],
+    /// What filters said beside their verdicts.
+    pub marks: Option<&'a Marks>,
     pub outcome: Outcome,
     /// The last thing the client was told about it.
     pub reply: Option<&'a Reply>,
@@ -104,6 +108,8 @@ impl Transaction<'_> {
             Outcome::Aborted(reason) => Some(abort_name(reason)),
             _ => None,
         };
+        let symbols = self.marks.map(Marks::symbols).unwrap_or_default();
+        let tags = self.marks.map(Marks::tags).unwrap_or_default();
         tracing::info!(
             target: TARGET,
             outcome = self.outcome.name(),
@@ -130,6 +136,9 @@ impl Transaction<'_> {
             recipients_refused = self.recipients_refused,
             size = self.size,
             filters = (!self.filters.is_empty()).then(|| tracing::field::debug(Filters(self.filters))),
+            score = (!symbols.is_empty()).then(|| points(self.marks.map_or(0.0, Marks::total))),
+            symbols = (!symbols.is_empty()).then(|| tracing::field::debug(Symbols(symbols))),
+            tags = (!tags.is_empty()).then(|| tracing::field::debug(Tags(tags))),
             reply = self.reply.map(|reply| tracing::field::display(Said(reply))),
             upstream = self.upstream.map(|reply| tracing::field::display(Said(reply))),
             total_ms = millis(self.total),
@@ -144,6 +153,11 @@ impl Transaction<'_> {
 #[allow(clippy::cast_precision_loss, reason = "a duration whose tenths of milliseconds do not fit in 52 bits is none")]
 fn millis(duration: Duration) -> f64 {
     (duration.as_micros() / 100) as f64 / 10.0
+}
+
+/// With three decimals: as many as a score can mean, and few enough for a line.
+fn points(points: f64) -> f64 {
+    (points * 1_000.0).round() / 1_000.0
 }
 
 fn abort_name(reason: AbortReason) -> &'static str {
@@ -231,6 +245,52 @@ impl Debug for Filters<'_> {
     }
 }
 
+/// `rules:SUSPICIOUS=2.5(why); greylist:KNOWN=-1`; in JSON an array of objects.
+struct Symbols<'a>(&'a [Symbol]);
+
+impl Debug for Symbols<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.iter().take(SYMBOLS_SHOWN_MAX);
+        if f.alternate() {
+            return array(f, shown, |f, symbol| {
+                f.write_str("{\"filter\":")?;
+                quoted(f, &symbol.filter, Style::Json)?;
+                f.write_str(",\"name\":")?;
+                quoted(f, &symbol.name, Style::Json)?;
+                write!(f, ",\"points\":{}", points(symbol.points))?;
+                if let Some(detail) = &symbol.detail {
+                    f.write_str(",\"detail\":")?;
+                    quoted(f, detail, Style::Json)?;
+                }
+                f.write_char('}')
+            });
+        }
+        for (index, symbol) in shown.enumerate() {
+            let between = if index == 0 { "" } else { "; " };
+            write!(f, "{between}{}:{}={}", symbol.filter, symbol.name, points(symbol.points))?;
+            if let Some(detail) = &symbol.detail {
+                write!(f, "({detail})")?;
+            }
+        }
+        if self.0.len() > SYMBOLS_SHOWN_MAX { f.write_str("; …") } else { Ok(()) }
+    }
+}
+
+/// `a,b`; in JSON an array.
+struct Tags<'a>(&'a [Box<str>]);
+
+impl Debug for Tags<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            return array(f, self.0.iter(), |f, tag| quoted(f, tag, Style::Json));
+        }
+        for (index, tag) in self.0.iter().enumerate() {
+            write!(f, "{}{tag}", if index == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
 fn array<T>(
     f: &mut fmt::Formatter<'_>,
     items: impl Iterator<Item = T>,
@@ -303,6 +363,7 @@ mod tests {
             recipients_refused: 1,
             size: 4096,
             filters: &[],
+            marks: None,
             outcome: Outcome::Accepted,
             reply: Some(&upstream),
             upstream: Some(&upstream),
@@ -351,6 +412,30 @@ mod tests {
         );
         assert_eq!((&object["sender"], &object["size"]), (&"anna@example.org".into(), &4096.into()));
         assert!(object.get("reply").is_none() && object["total_ms"] == 12.3);
+    }
+
+    #[test]
+    fn marks_are_in_the_line() {
+        let mut marks = Marks::default();
+        let rules = "rules".into();
+        marks.score(&rules, 0.1 + 0.2, "ODD", Some("a \"b\"\n outcome=accepted")).unwrap();
+        marks.score(&rules, 2.0, "BAD", None).unwrap();
+        marks.tag("bulk").unwrap();
+        marks.tag("list").unwrap();
+        let line = with(|usual| text(&Transaction { marks: Some(&marks), ..usual }));
+        let said =
+            r#"score=2.3 symbols="rules:ODD=0.3(a \"b\"\n outcome=accepted); rules:BAD=2" tags=bulk,list reply="#;
+        assert!(line.contains(said) && line.lines().count() == 1, "{line}");
+        let line = with(|usual| json(&Transaction { marks: Some(&marks), ..usual }));
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&object["score"], &object["tags"]), (&2.3.into(), &serde_json::json!(["bulk", "list"])));
+        assert_eq!(
+            object["symbols"],
+            serde_json::json!([
+                { "filter": "rules", "name": "ODD", "points": 0.3, "detail": "a \"b\"\n outcome=accepted" },
+                { "filter": "rules", "name": "BAD", "points": 2 },
+            ])
+        );
     }
 
     #[test]

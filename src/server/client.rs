@@ -49,11 +49,13 @@ pub(super) struct ClientIo {
     /// Inside a line that is too long.
     skipping: Option<BadLine>,
     write_wait: Duration,
+    /// Octets that came, under TLS as they were meant.
+    came: u64,
 }
 
 impl ClientIo {
     pub(super) fn new(stream: Stream, write_wait: Duration) -> ClientIo {
-        ClientIo { stream, input: Vec::new(), start: 0, output: Vec::new(), skipping: None, write_wait }
+        ClientIo { stream, input: Vec::new(), start: 0, output: Vec::new(), skipping: None, write_wait, came: 0 }
     }
 
     pub(super) fn queue(&mut self, reply: &Reply) {
@@ -165,7 +167,14 @@ impl ClientIo {
     }
 
     async fn read_more(&mut self) -> io::Result<usize> {
-        self.stream.read_more(&mut self.input, COMMAND_READ_BYTES_MAX).await
+        let read = self.stream.read_more(&mut self.input, COMMAND_READ_BYTES_MAX).await?;
+        self.came = self.came.saturating_add(read as u64);
+        Ok(read)
+    }
+
+    /// Octets that came from the client, commands included.
+    pub(super) fn came(&self) -> u64 {
+        self.came
     }
 
     /// Octets at a place that `Heard::Line` named.
@@ -214,7 +223,9 @@ impl ClientIo {
                 std::task::Poll::Ready(Err(_)) | std::task::Poll::Pending => last = 0,
             }
         }
-        Ok(self.input.len() - before)
+        let read = self.input.len() - before;
+        self.came = self.came.saturating_add(read as u64);
+        Ok(read)
     }
 
     fn shrink_content(&mut self) {

@@ -2,7 +2,7 @@
 //! nothing; the whole journey of a mail can be read in [`Connection::drive`].
 
 mod content;
-
+mod filters;
 mod introduce;
 #[cfg(test)]
 mod tests;
@@ -16,12 +16,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
 use crate::accounts::Verification;
-use crate::chain::{BodyMode, Call, Context, SessionChain};
+use crate::chain::{BodyMode, Call, SessionChain};
 use crate::config::{Connect, ListenerAuth, ListenerTls};
-use crate::mail::{AbortReason, SessionFacts, Stage, TlsFacts, Verdict};
+use crate::mail::{AbortReason, SessionFacts, Stage, TlsFacts};
 use crate::net::stream::Stream;
 use crate::report::event;
-use crate::session::{Ask, Charge, Ended, Errand, Identity, Input, Purpose, Question, Rules, Session, Step};
+use crate::session::{Charge, Errand, Identity, Input, Purpose, Question, Rules, Session, Step};
 use crate::smtp::sasl::Secret;
 use crate::smtp::{Reply, replies};
 use crate::state::limits::ConnectionGuard;
@@ -111,7 +111,8 @@ impl Connection {
         };
         let first = self.session.handle(Input::Begin(tls));
         self.drive(first).await;
-        self.chain.consult(Call::Quit, &self.context()).await;
+        let summary = self.record.summary(self.io.came());
+        self.chain.consult(Call::Quit(summary), &self.context()).await;
         Box::pin(self.leg.quit()).await;
         self.record.session_ended(&self.session);
     }
@@ -140,7 +141,7 @@ impl Connection {
                     Step::Close(vec![reply])
                 }
                 Step::Consult(ask) if !self.wants(&ask) => self.unasked(ask.stage()),
-                Step::Consult(ask) => Box::pin(self.consult(ask)).await,
+                Step::Consult(ask) => Box::pin(self.consult(ask)).await?,
                 Step::Tell(ended, then) => {
                     Box::pin(self.tell(ended)).await;
                     *then
@@ -222,69 +223,6 @@ impl Connection {
                 return None;
             }
         })
-    }
-
-    fn context(&self) -> Context {
-        Context { session: Arc::clone(self.session.facts()), envelope: self.session.envelope().cloned() }
-    }
-
-    /// Whether any filter wants to hear of this. MAIL begins anew: whoever was content with, or failed in, a
-    /// transaction that never came to be is asked again.
-    fn wants(&mut self, ask: &Ask) -> bool {
-        if matches!(ask, Ask::Mail(_)) {
-            self.chain.end_transaction();
-            self.record.mail_comes();
-        }
-        self.chain.meet(self.session.facts(), ask.stage());
-        self.narrow();
-        self.chain.wants(ask.stage())
-    }
-
-    /// No filter wants this stage.
-    fn unasked(&mut self, stage: Stage) -> Step {
-        self.choose_mode(stage);
-        self.session.handle(Input::Verdict(Verdict::NEXT, Vec::new()))
-    }
-
-    async fn consult(&mut self, ask: Ask) -> Step {
-        let stage = ask.stage();
-        if self.chain.wants_names() {
-            self.learn_names().await;
-        }
-        let context = self.context();
-        let call = match &ask {
-            Ask::Connect => Call::Connect,
-            Ask::Helo(hello) => Call::Helo(hello),
-            Ask::Tls(tls) => Call::Tls(tls),
-            Ask::Auth(auth) => Call::Auth(auth),
-            Ask::Mail(sender) => Call::Mail(sender),
-            Ask::Rcpt(recipient) => Call::Rcpt(recipient),
-            Ask::Data => Call::Data,
-        };
-        let outcome = self.chain.consult(call, &context).await;
-        self.record.heard(&outcome);
-        self.choose_mode(stage);
-        self.session.handle(Input::Verdict(outcome.verdict, outcome.edits))
-    }
-
-    /// Which filters still want the message is known when they have heard of DATA.
-    fn choose_mode(&mut self, stage: Stage) {
-        if stage == Stage::Data {
-            self.session.set_hold(self.chain.body_mode() == BodyMode::Hold);
-        }
-    }
-
-    /// The transaction ended without a message: the filters are told, the log gets its line.
-    async fn tell(&mut self, ended: Ended) {
-        if let Some(message) = self.message.take() {
-            message.abandon(&mut self.leg);
-        }
-        let Ended { reason, envelope } = ended;
-        let context = Context { session: Arc::clone(self.session.facts()), envelope: Some(envelope) };
-        self.chain.consult(Call::Abort(reason), &context).await;
-        if let Some(envelope) = &context.envelope {
-            self.record.transaction_ended(&self.session, envelope, &mut self.leg, Some(reason));
-        }
     }
 
     fn charge(&self, charge: &Charge) -> Result<(), &'static str> {

@@ -13,6 +13,7 @@ mod proxied;
 mod record;
 mod shutdown;
 mod transfer;
+mod wait;
 
 pub use gateway::{BuildError, Environment, Gateway, Generation};
 pub use listeners::Listeners;

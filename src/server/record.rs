@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::accounts::Verification;
 use crate::chain;
-use crate::mail::{AbortReason, Action, Envelope};
+use crate::mail::{AbortReason, Action, Ending, Envelope, Marks, Summary};
 use crate::report::metrics::{Login, OpenSession};
 use crate::report::{FilterSaid, Metrics, Outcome, Transaction, event};
 use crate::session::Session;
@@ -32,6 +32,9 @@ pub(super) struct Record {
     commands: Commands,
     how: &'static str,
     transactions: u32,
+    delivered: u32,
+    /// What the filters of clients before the one at hand were told (XCLIENT).
+    told: Summary,
     mail: Box<Mail>,
 }
 
@@ -65,12 +68,16 @@ impl Commands {
 /// Of the transaction at hand.
 #[derive(Debug, Default)]
 struct Mail {
+    /// When the client said MAIL.
+    said: Option<Instant>,
+    /// When an upstream was first wanted for it.
     began: Option<Instant>,
     recipients_refused: u32,
     octets: u64,
     filters: Vec<FilterSaid>,
     in_filters: Duration,
     discarded: bool,
+    marks: Option<std::sync::Arc<Marks>>,
     reply: Option<Reply>,
 }
 
@@ -83,6 +90,8 @@ impl Record {
             commands: Commands::default(),
             how: CLIENT_GONE,
             transactions: 0,
+            delivered: 0,
+            told: Summary { transactions: 0, delivered: 0, octets: 0, duration: Duration::ZERO },
             mail: Box::default(),
         }
     }
@@ -122,6 +131,7 @@ impl Record {
     pub(super) fn heard(&mut self, outcome: &chain::Outcome) {
         self.mail.discarded |= outcome.verdict.action == Action::Discard;
         self.mail.in_filters += outcome.time;
+        self.mail.marks.clone_from(&outcome.marks);
         for opinion in &outcome.opinions {
             if self.mail.filters.len() < FILTERS_KEPT_MAX {
                 self.mail.filters.push(FilterSaid {
@@ -136,7 +146,9 @@ impl Record {
 
     /// The client said MAIL.
     pub(super) fn mail_comes(&mut self) {
+        self.mail.said = Some(Instant::now());
         self.mail.began = None;
+        self.mail.marks = None;
     }
 
     /// The upstream is reached for a transaction; whether it is the first time.
@@ -150,6 +162,29 @@ impl Record {
     pub(super) fn received(&mut self, octets: u64) {
         self.mail.octets = octets;
         self.metrics.received(octets);
+    }
+
+    /// The transaction at hand ended without a message.
+    pub(super) fn ending(&self, reason: AbortReason) -> Ending {
+        let duration = self.mail.said.map_or(Duration::ZERO, |said| said.elapsed());
+        Ending { reason, octets: self.mail.octets, duration }
+    }
+
+    /// The session so far, of which so many octets came from the client.
+    pub(super) fn summary(&self, octets: u64) -> Summary {
+        Summary {
+            transactions: self.transactions.saturating_sub(self.told.transactions),
+            delivered: self.delivered.saturating_sub(self.told.delivered),
+            octets: octets.saturating_sub(self.told.octets),
+            duration: self.began.elapsed(),
+        }
+    }
+
+    /// The connection is another client's: what came before, which its filters were told, is none of its own.
+    pub(super) fn begins_anew(&mut self, told: Summary) {
+        self.told.transactions = self.told.transactions.saturating_add(told.transactions);
+        self.told.delivered = self.told.delivered.saturating_add(told.delivered);
+        self.told.octets = self.told.octets.saturating_add(told.octets);
     }
 
     /// What the client is told about its message.
@@ -174,6 +209,7 @@ impl Record {
             (Some(AbortReason::Refused | AbortReason::UpstreamFailed), Some(_)) => Outcome::Deferred,
             (Some(reason), _) => Outcome::Aborted(reason),
         };
+        self.delivered = self.delivered.saturating_add(u32::from(outcome == Outcome::Accepted));
         let (upstream, in_upstream) = leg.take_account();
         let total = mail.began.map_or(Duration::ZERO, |began| began.elapsed());
         self.metrics.transaction(outcome, total, in_upstream, mail.in_filters);
@@ -185,6 +221,7 @@ impl Record {
             recipients_refused: mail.recipients_refused,
             size: mail.octets,
             filters: &mail.filters,
+            marks: mail.marks.as_deref(),
             outcome,
             reply: mail.reply.as_ref(),
             upstream: upstream.as_ref(),

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmilter::chain::{Call, Chain};
-use wasmilter::mail::AbortReason;
 
-use crate::support::{Filter, brief, configuration, fault, guest, hello, load, recipient, sender, session, told};
+use crate::support::{
+    ENDING, Filter, SUMMARY, brief, configuration, fault, guest, hello, load, recipient, sender, session, told,
+};
 
 #[tokio::test]
 async fn memory_obeyed() {
@@ -54,7 +55,7 @@ async fn cpu_violated_in_each_stage() {
         assert_eq!(fault(&outcome), Some("cpu"));
         assert_eq!(brief(&outcome.verdict), "451 4.3.0");
     });
-    for call in [Call::Abort(AbortReason::Reset), Call::Quit] {
+    for call in [Call::Abort(ENDING), Call::Quit(SUMMARY)] {
         let outcome = session.ask(call).await;
         assert_eq!(fault(&outcome), Some("cpu"));
         assert_eq!(brief(&outcome.verdict), "next", "a report changes nothing");

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::support::{Filter, brief, configuration, guest, load, session, told};
+use crate::support::{Filter, SUMMARY, brief, configuration, guest, load, session, told};
 use wasmilter::chain::{Call, Chain};
 use wasmilter::filter::Outside;
 
@@ -26,7 +26,7 @@ fn imports_without_a_grant_violated() {
     let error = load(&[Filter::puppet("").grants(all)]).map(|_| ()).unwrap_err();
     assert!(error.contains("imports `mime`, which is not granted: write `grants = { mime = true }`"), "{error}");
     let error = load(&[Filter::puppet("").grants(&format!("{all}, mime = true"))]).map(|_| ()).unwrap_err();
-    assert!(error.contains("imports `mark`, which is not granted: write `grants = { route = [\"NAME\"] }`"), "{error}");
+    assert!(error.contains("imports `mark`, which is not granted: write `grants = { mark = true }`"), "{error}");
     let all = format!("{all}, mime = true, route = []");
     let error = load(&[Filter::puppet("").grants(&format!("{all}, clock = false"))]).map(|_| ());
     assert!(error.unwrap_err().contains("`grants = { clock = true }`"));
@@ -113,6 +113,9 @@ async fn reload_obeyed() {
     assert_eq!(told(&before.mail().await), "Ok(true) Ok(Some(\"3\"))");
 }
 
+const SUMMARY_TYPE: &str =
+    "(record (field \"transactions\" u32) (field \"delivered\" u32) (field \"octets\" f64) (field \"duration\" f64))";
+
 /// A component of several core modules, memories and a large table, as interpreters are.
 #[tokio::test]
 async fn interpreters_obeyed() {
@@ -120,21 +123,29 @@ async fn interpreters_obeyed() {
     for i in 0..4 {
         let _ = write!(
             modules,
-            r#"(core module $m{i} (memory (export "memory") 17) (table 60000 funcref) (func (export "quit")))
+            r#"(core module $m{i} (memory (export "memory") 17) (table 60000 funcref)
+                 (func (export "quit") (param i32 i32 f64 f64)))
                (core instance $i{i} (instantiate $m{i}))"#
         );
     }
     let text = format!(
         r#"(component {modules}
-            (func $quit (canon lift (core func $i0 "quit")))
-            (instance $q (export "quit" (func $quit)))
+            (type $summary {SUMMARY_TYPE})
+            (func $quit (param "what" $summary) (canon lift (core func $i0 "quit")))
+            (component $named
+                (type $inner {SUMMARY_TYPE})
+                (import "type" (type $in (eq $inner)))
+                (import "quit" (func $f (param "what" $in)))
+                (export $out "summary" (type $inner))
+                (export "quit" (func $f) (func (param "what" $out))))
+            (instance $q (instantiate $named (with "type" (type $summary)) (with "quit" (func $quit))))
             (export "wasmilter:filter/on-quit@0.1.0" (instance $q)))"#
     );
     let path = write_component("interpreter", &text);
     let chain = load(&[Filter::new("interpreter", path, "").with("instances = 10")]).unwrap();
     let free = chain.host().unwrap().slots_free();
     let mut session = session(&chain);
-    let outcome = session.ask(Call::Quit).await;
+    let outcome = session.ask(Call::Quit(SUMMARY)).await;
     assert_eq!((brief(&outcome.verdict).as_str(), outcome.opinions.len()), ("next", 0));
     assert_eq!(free - chain.host().unwrap().slots_free(), 4, "a slot for each memory");
     drop(session);

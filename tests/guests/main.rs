@@ -6,6 +6,7 @@
 mod bounds;
 mod conditions;
 mod loading;
+mod marks;
 mod message;
 mod support;
 mod verdicts;

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use wasmilter::chain::{Call, Chain, Context, Outcome, SessionChain};
+use wasmilter::chain::{Call, Chain, Context, Held, Outcome, SessionChain};
 use wasmilter::config;
 use wasmilter::filter::Outside;
-use wasmilter::mail::{Action, Envelope, Hello, PeerName, Recipient, Sender, SessionFacts, Verdict};
+use wasmilter::mail::{
+    AbortReason, Action, Ending, Envelope, Hello, PeerName, Recipient, Sender, SessionFacts, Summary, Verdict,
+};
 use wasmilter::smtp::{ForwardPath, Params, ReversePath};
 
 fn target() -> PathBuf {
@@ -47,6 +50,7 @@ fn built(triple: &'static str, name: &str) -> PathBuf {
 }
 
 /// A `[[filter]]` section, a field at a time.
+#[derive(Clone)]
 pub(crate) struct Filter {
     name: String,
     path: PathBuf,
@@ -57,7 +61,7 @@ pub(crate) struct Filter {
 
 /// Everything but edits.
 const ALL_GRANTS: &str = "headers = true, body = true, mime = true, metrics = true, counters = true, \
-     tables = [\"words\"], kv = { quota = \"64 KiB\" }, dns = true, http = [\"https://api.test/v1/\"], edit = { headers = [\"X-*\"] }, route = []";
+     tables = [\"words\"], kv = { quota = \"64 KiB\" }, dns = true, http = [\"https://api.test/v1/\"], edit = { headers = [\"X-*\"] }, mark = true, delay = \"10s\", route = []";
 
 impl Filter {
     /// The puppet, granted everything but edits of anything except `X-*` fields, doing as `script` says.
@@ -144,6 +148,12 @@ pub(crate) fn load_with(filters: &[Filter], outside: &Outside) -> Arc<Chain> {
     Arc::new(Chain::load_with(&configuration(filters), outside).unwrap_or_else(|e| panic!("{e}")))
 }
 
+/// What a session comes to that brought nothing.
+pub(crate) const SUMMARY: Summary = Summary { transactions: 0, delivered: 0, octets: 0, duration: Duration::ZERO };
+
+/// What a transaction comes to that brought nothing.
+pub(crate) const ENDING: Ending = Ending { reason: AbortReason::Reset, octets: 0, duration: Duration::ZERO };
+
 /// One session of a chain, with an envelope where there is one.
 pub(crate) struct Session {
     pub chain: SessionChain,
@@ -195,6 +205,11 @@ impl Session {
             recipients: vec![recipient("bob@example.org")],
         }));
         self.ask(Call::Mail(&sender("alice@example.net"))).await
+    }
+
+    /// An empty one.
+    pub(crate) async fn message(&mut self) -> Outcome {
+        self.ask(Call::Message(&mut Held::default())).await
     }
 
     pub(crate) async fn rcpt(&mut self) -> Outcome {

@@ -74,6 +74,12 @@ pub mod clock {
         milliseconds(host::clock::ticks())
     }
 
+    /// Until this call is stopped.
+    #[must_use]
+    pub fn time_left() -> Duration {
+        milliseconds(host::clock::time_left())
+    }
+
     fn milliseconds(count: f64) -> Duration {
         Duration::try_from_secs_f64(count / 1_000.0).unwrap_or_default()
     }
@@ -260,8 +266,43 @@ pub mod edit {
 
 /// What a filter says of a message beside its verdict.
 pub mod mark {
-    use super::host;
-    pub use host::mark::RouteError;
+    use super::{Duration, host};
+    pub use host::mark::{Error, Symbol, symbols, tag, tags, total};
+
+    /// Adds points to the transaction's score, under a name of letters, digits, `_`, `-` and `.`; said again by the same
+    /// filter it replaces what that filter said before. From MAIL to the whole message. Granted by `mark = true`, as are
+    /// [`total`], [`symbols`], [`tag`] and [`tags`] (which without it see nothing).
+    ///
+    /// ```
+    /// use wasmilter_filter::*;
+    ///
+    /// #[derive(Default)]
+    /// struct Judge;
+    ///
+    /// impl Filter for Judge {
+    ///     fn message(&mut self, _: &Message) -> Verdict {
+    ///         if mark::total() >= 10.0 { reject("5.7.1", "Looks like spam") } else { next() }
+    ///     }
+    /// }
+    ///
+    /// export!(Judge: message);
+    /// ```
+    ///
+    /// # Errors
+    /// Not in this stage, not granted, a bound is reached, or a name or number that cannot be one.
+    pub fn score(points: f64, name: &str, detail: Option<&str>) -> Result<(), Error> {
+        host::mark::score(points, name, detail)
+    }
+
+    /// Holds back the answer to this stage, at most as long as the operator granted (`delay = "10s"`), which is what
+    /// comes back.
+    ///
+    /// # Errors
+    /// Not in this stage, or not granted.
+    pub fn delay(time: Duration) -> Result<Duration, Error> {
+        let held = host::mark::delay(super::ttl_ms(time))?;
+        Ok(Duration::from_millis(u64::from(held)))
+    }
 
     /// Sends mail to another upstream, by the operator's name for it (`route = ["quarantine"]` of the grants): at MAIL
     /// the transaction, at RCPT the recipient at hand. The last word holds. A transaction has one upstream, so a
@@ -289,7 +330,7 @@ pub mod mark {
     /// # Errors
     /// The stage is neither MAIL nor RCPT, the grant does not name this upstream, or a bound is reached. Mail goes where
     /// it would have gone.
-    pub fn route(upstream: &str) -> Result<(), RouteError> {
+    pub fn route(upstream: &str) -> Result<(), Error> {
         host::mark::route(upstream)
     }
 }
@@ -315,7 +356,7 @@ pub mod metrics {
     }
 }
 
-/// The contract counts times to live in 32 bits of milliseconds.
+/// The contract counts times to live, and to wait, in 32 bits of milliseconds.
 fn ttl_ms(ttl: Duration) -> u32 {
     u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX)
 }

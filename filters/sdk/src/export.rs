@@ -1,7 +1,7 @@
 //! From the [`Filter`] trait to the exports of a component.
 
 use crate::message::{Headers, Message};
-use crate::session::{AbortReason, AuthInfo, Endpoint, Path, TlsInfo};
+use crate::session::{AuthInfo, Ending, Endpoint, Path, Summary, TlsInfo};
 use crate::verdict::{Verdict, next};
 
 /// A filter: a value that lives as long as its instance (by default one session), and a method for each stage
@@ -75,12 +75,14 @@ pub trait Filter: Default {
     }
 
     /// The transaction ended without a message.
-    fn abort(&mut self, reason: AbortReason) {
-        let _ = reason;
+    fn abort(&mut self, ending: &Ending) {
+        let _ = ending;
     }
 
     /// The session ended, however it ended.
-    fn quit(&mut self) {}
+    fn quit(&mut self, summary: &Summary) {
+        let _ = summary;
+    }
 }
 
 /// `export!(NoExe: message, rcpt);` makes the crate a component that exports these stages of the filter
@@ -197,15 +199,15 @@ macro_rules! __stage {
     };
     (abort $filter:ident) => {
         $crate::__glue!(abort on_abort $filter {
-            fn abort(reason: $crate::AbortReason) {
-                with(|filter| $crate::Filter::abort(filter, reason))
+            fn abort(what: $crate::Ending) {
+                with(|filter| $crate::Filter::abort(filter, &what))
             }
         });
     };
     (quit $filter:ident) => {
         $crate::__glue!(quit on_quit $filter {
-            fn quit() {
-                with(|filter| $crate::Filter::quit(filter))
+            fn quit(what: $crate::Summary) {
+                with(|filter| $crate::Filter::quit(filter, &what))
             }
         });
     };

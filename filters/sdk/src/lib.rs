@@ -45,7 +45,9 @@ pub use capabilities::{clock, config, counters, dns, edit, http, kv, log, mark, 
 pub use export::__made;
 pub use export::Filter;
 pub use message::{Attachment, Header, Headers, Message, MimeError, Part, READ_BYTES};
-pub use session::{AbortReason, AuthInfo, Endpoint, Envelope, Path, Session, TlsInfo, envelope, session};
+pub use session::{
+    AbortReason, AuthInfo, Ending, Endpoint, Envelope, Path, Session, Summary, TlsInfo, envelope, session,
+};
 pub use verdict::{
     Action, REASON_BYTES_MAX, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, Reply, Verdict, accept, defer, discard,
     disconnect, next, reject, skip,

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+pub use crate::bindings::abort::exports::wasmilter::filter::on_abort::Ending;
+pub use crate::bindings::quit::exports::wasmilter::filter::on_quit::Summary;
 use crate::bindings::wasmilter::filter as host;
 pub use host::types::{AbortReason, AuthInfo, Endpoint, Path, TlsInfo};
 

@@ -12,7 +12,8 @@ use super::watch::{Line, Watch};
 use crate::chain::{Call, Chain, Context, Held, Opinion, Outcome, SessionChain};
 use crate::filter::CHUNK_BYTES_MAX;
 use crate::mail::{
-    AbortReason, Action, AuthFacts, Edit, Envelope, Hello, PeerName, Recipient, SessionFacts, Stage, TlsFacts,
+    AbortReason, Action, AuthFacts, Edit, Ending, Envelope, Hello, PeerName, Recipient, SessionFacts, Stage, Summary,
+    TlsFacts,
 };
 use crate::session::weigh::{Weighed, weigh};
 use crate::smtp::headers::HeaderBlock;
@@ -151,7 +152,9 @@ impl Player {
         };
         scene.played.ended = ended;
         scene.played.memory_bytes = scene.chain.usage().map(|usage| usage.memory_bytes).max().unwrap_or(0);
-        scene.ask(Call::Quit).await;
+        let delivered = u32::from(scene.played.ended.is_none());
+        let (octets, duration) = (content.len() as u64, scene.played.wall());
+        scene.ask(Call::Quit(Summary { transactions: 1, delivered, octets, duration })).await;
         let mut played = scene.played;
         played.log = self.watch.take(id);
         played
@@ -268,7 +271,8 @@ impl Scene {
             ended = self.content(content).await;
         }
         if ended.is_some() {
-            self.ask(Call::Abort(AbortReason::Refused)).await;
+            let (octets, duration) = (content.len() as u64, self.played.wall());
+            self.ask(Call::Abort(Ending { reason: AbortReason::Refused, octets, duration })).await;
         }
         ended
     }

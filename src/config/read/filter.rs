@@ -40,6 +40,8 @@ const INSTANCES: RangeInclusive<u32> = 1..=20_000;
 const KV_QUOTA_BYTES: RangeInclusive<u64> = (4 << 10)..=(4 << 30);
 const RESPONSE_BYTES: RangeInclusive<u64> = (1 << 10)..=(64 << 20);
 const KV_VALUE_BYTES: RangeInclusive<u64> = 64..=(16 << 20);
+/// Longer than this no filter holds back an answer: many clients would be gone by then.
+const DELAY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
 /// More patterns than this belong into a table.
 const PATTERNS_MAX: usize = 1_000;
 
@@ -139,6 +141,8 @@ fn grants(section: &Section<'_>, tables: &[String], upstreams: Option<&[&str]>) 
         dns: flag("dns", base.dns),
         http: section.get_or("http", None, http),
         edit: section.get_or("edit", EditGrant::default(), edit),
+        mark: flag("mark", base.mark),
+        delay: section.get_or("delay", base.delay, delay),
         route: section.get_or("route", base.route, |v| routes_granted(v, upstreams)),
         discard: flag("discard", base.discard),
     }
@@ -174,6 +178,15 @@ fn routes_granted(value: &Value<'_>, known: Option<&[&str]>) -> Result<Option<Ve
             Some(names) => route::known(item, "[[upstream]]", names),
             None => item.text(),
         }))),
+    }
+}
+
+/// `false`, or how long at most.
+fn delay(value: &Value<'_>) -> Result<Option<Duration>, Problem> {
+    match value.node.get_ref().as_bool() {
+        Some(false) => Ok(None),
+        Some(true) => Err(value.wrong_type("a duration").help("say how long at most: delay = \"10s\"")),
+        None => value.duration(DELAY).map(Some),
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) static CAPABILITIES: [Capability; 18] = [
     capability!("body", body, "{ body = true }", |g| g.body),
     capability!("mime", mime, "{ mime = true }", |g| g.mime),
     capability!("edit", edit, "{ edit = { headers = [\"X-Example\"] } }", may_edit),
-    capability!("mark", mark, "{ route = [\"NAME\"] }", |g| g.route.is_some()),
+    capability!("mark", mark, "{ mark = true }", may_mark),
     capability!("metrics", metrics, "{ metrics = true }", |g| g.metrics),
     capability!("counters", counters, "{ counters = true }", |g| g.counters),
     capability!("tables", tables, "{ tables = [\"NAME\"] }", |g| g.tables.is_some()),
@@ -84,6 +84,11 @@ pub fn grant_of(interface: &str) -> Option<&'static str> {
 fn may_edit(grants: &Grants) -> bool {
     let edit = &grants.edit;
     !edit.headers.is_empty() || edit.body || edit.sender || edit.recipients
+}
+
+/// Whether any mark at all is granted.
+fn may_mark(grants: &Grants) -> bool {
+    grants.mark || grants.delay.is_some() || grants.route.is_some()
 }
 
 /// Fills a linker with what is granted.

@@ -50,6 +50,10 @@ impl clock::Host for Guest {
     fn ticks(&mut self) -> Result<f64> {
         Ok(self.profile.outside.clock.ticks().as_secs_f64() * 1_000.0)
     }
+
+    fn time_left(&mut self) -> Result<f64> {
+        Ok(self.meter.time_left().as_secs_f64() * 1_000.0)
+    }
 }
 
 impl random::Host for Guest {

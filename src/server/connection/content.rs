@@ -33,6 +33,8 @@ impl Connection {
             record: &mut self.record,
             buffers: &self.gateway.buffers,
             memory: &self.gateway.overload.memory,
+            shutdown: &self.gateway.shutdown,
+            overdue: self.overdue,
             context,
         }
     }

@@ -11,7 +11,9 @@ use crate::session::{Input, Names as Introduction, Step};
 impl Connection {
     /// XCLIENT: room is the new client's, and so are bounds and names. For filters the session before is over.
     pub(super) async fn introduce(&mut self, peer: IpAddr, names: Introduction) -> Step {
-        self.chain.consult(Call::Quit, &self.context()).await;
+        let summary = self.record.summary(self.io.came());
+        self.chain.consult(Call::Quit(summary), &self.context()).await;
+        self.record.begins_anew(summary);
         self.chain = SessionChain::new(Arc::clone(&self.generation.chain), &self.session.facts().listener);
         // The speaker's goes first: it may be introducing a client at its own address.
         self.room = None;

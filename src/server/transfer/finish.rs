@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::chain::{Call, Held};
 use crate::mail::{AbortReason, Edit, Stage};
+use crate::server::wait::hold_back;
 use crate::session::{BodyOutcome, BodyPlan, Errand, Purpose};
 use crate::smtp::ehlo::Offer;
 use crate::smtp::{Reply, replies};
@@ -59,6 +62,11 @@ impl Transfer<'_> {
     async fn consult_message(&mut self, held: &mut Held) -> Result<Vec<Edit>, Fate> {
         let outcome = self.with.chain.consult(Call::Message(held), &self.with.context).await;
         self.with.record.heard(&outcome);
+        if !outcome.delay.is_zero() {
+            let until = self.with.overdue.min(Instant::now() + outcome.delay);
+            // Whether the client is gone is looked at below.
+            hold_back(self.with.io, self.with.shutdown, until).await;
+        }
         match Fate::weigh(Stage::Message, outcome.verdict) {
             None if self.with.io.is_gone().await => {
                 Err(Fate { reply: replies::TIMEOUT, aborted: Some(AbortReason::ClientGone), close: true })

@@ -34,6 +34,7 @@ use super::buffers::{BodyBuffers, LEND_BYTES_MIN};
 use super::client::ClientIo;
 use super::leg::{Leg, Part};
 use super::record::Record;
+use super::shutdown::Shutdown;
 use head::Head;
 pub(super) use intake::{Broken, swallow};
 use intake::{Counted, Framing, Intake, Piece, Then};
@@ -55,6 +56,9 @@ pub(super) struct Parts<'a> {
     pub(super) record: &'a mut Record,
     pub(super) buffers: &'a BodyBuffers,
     pub(super) memory: &'a Arc<Memory>,
+    pub(super) shutdown: &'a Shutdown,
+    /// The whole session's deadline.
+    pub(super) overdue: Instant,
     pub(super) context: Context,
 }
 
@@ -171,6 +175,11 @@ impl Message {
             lease: with.memory.message(),
             paused: None,
         }
+    }
+
+    /// Of its content that came.
+    pub(super) fn octets(&self) -> u64 {
+        self.intake.octets
     }
 
     /// The transaction ended between two chunks. An upstream that has heard a part of the message sees the connection

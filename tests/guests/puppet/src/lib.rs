@@ -9,7 +9,7 @@ mod world;
 wit_bindgen::generate!({ path: "../../../filters/wit", world: "wasmilter:filter/everything", generate_all });
 
 use exports::wasmilter::filter as stages;
-use wasmilter::filter::types::{AbortReason, Action, AuthInfo, Endpoint, Header, Path, TlsInfo, Verdict};
+use wasmilter::filter::types::{Action, AuthInfo, Endpoint, Header, Path, TlsInfo, Verdict};
 
 struct Puppet;
 
@@ -117,13 +117,15 @@ impl stages::on_message::Guest for Puppet {
 }
 
 impl stages::on_abort::Guest for Puppet {
-    fn abort(reason: AbortReason) {
-        let _ = act("abort", &format!("{reason:?}"));
+    fn abort(what: stages::on_abort::Ending) {
+        let timed = what.duration.is_finite() && what.duration >= 0.0;
+        let _ = act("abort", &format!("{:?} {} {timed}", what.reason, what.octets));
     }
 }
 
 impl stages::on_quit::Guest for Puppet {
-    fn quit() {
-        let _ = act("quit", "");
+    fn quit(what: stages::on_quit::Summary) {
+        let timed = what.duration.is_finite() && what.duration >= 0.0;
+        let _ = act("quit", &format!("{} {} {} {timed}", what.transactions, what.delivered, what.octets));
     }
 }

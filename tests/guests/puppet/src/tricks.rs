@@ -32,6 +32,7 @@ pub fn play(name: &str, argument: &str, subject: &str) -> Done {
         "reject" => verdict(Action::Reject),
         "defer" => verdict(Action::Defer),
         "discard" => verdict(Action::Discard),
+        "quarantine" => verdict(Action::Quarantine),
         "disconnect" => verdict(Action::Disconnect),
         "skip" => verdict(Action::Skip),
         "subject" => Done::Said(subject.to_owned()),
@@ -56,6 +57,19 @@ pub fn play(name: &str, argument: &str, subject: &str) -> Done {
             reply(Action::Reject, 550, None, vec![format!("not with {argument}")])
         }
         "refuse-body" => Done::Nothing,
+        // reply-kept SUBJECT=KEY: rejects with what `keep` has kept, where it is about this.
+        "reply-kept" => {
+            let (about, argument) = pair(argument);
+            if about != subject {
+                return Done::Nothing;
+            }
+            let kept = kv::get(argument).ok().flatten().unwrap_or_default();
+            reply(Action::Reject, 550, None, vec![String::from_utf8_lossy(&kept).into_owned()])
+        }
+        // Rejects with the sum of all points, and the words.
+        "reply-marks" => {
+            reply(Action::Reject, 550, None, vec![format!("{} {}", mark::total(), mark::tags().join(" "))])
+        }
         "enhanced" => reply(Action::Reject, 550, Some(argument), vec!["no".into()]),
         "next-with-reply" => reply(Action::Next, 550, None, vec!["no".into()]),
         "no-text" => reply(Action::Reject, 550, None, vec![]),
@@ -183,6 +197,7 @@ fn tell(name: &str, argument: &str, subject: &str) -> Done {
         "envelope" => format!("{:?} {:?} {:?}", envelope::id(), envelope::sender(), envelope::recipients()),
         "settings" => config::json().len().to_string(),
         "clock" => (clock::now() > 1e12 && clock::ticks() >= 0.0).to_string(),
+        "time-left" => clock::time_left().to_string(),
         "random" => format!("{} {}", random::bytes(100_000).len(), random::bytes(8) != random::bytes(8)),
         "counter" => counters::add(argument, 1, 1_000_000).to_string(),
         "take" => counters::take(argument, 1, 2, 0.0).to_string(),
@@ -195,6 +210,27 @@ fn tell(name: &str, argument: &str, subject: &str) -> Done {
             let (table, key) = pair(argument);
             format!("{:?} {:?}", tables::contains(table, key), tables::lookup(table, key))
         }
+        // keep KEY: adds what this is about to what is kept there.
+        "keep" => {
+            let mut kept = kv::get(argument).ok().flatten().unwrap_or_default();
+            if !kept.is_empty() {
+                kept.extend(b"; ");
+            }
+            kept.extend(subject.as_bytes());
+            format!("{:?}", kv::set(argument, &kept, None))
+        }
+        // score NAME=POINTS
+        "score" => {
+            let (name, points) = pair(argument);
+            format!("{:?}", mark::score(points.parse().unwrap_or(f64::NAN), name, Some(subject)))
+        }
+        "tag" => format!("{:?}", mark::tag(argument)),
+        "marks" => {
+            let symbols = mark::symbols().into_iter();
+            let symbols = symbols.map(|s| format!("{}:{}={}({:?})", s.filter, s.name, s.points, s.detail));
+            format!("{} {} {}", mark::total(), symbols.collect::<Vec<_>>().join(" "), mark::tags().join(" "))
+        }
+        "delay" => format!("{:?}", mark::delay(number(argument))),
         "route" => format!("{:?}", mark::route(argument)),
         // route-for SUBJECT=NAME
         "route-for" => {
