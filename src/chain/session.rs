@@ -125,19 +125,20 @@ impl SessionChain {
             }
             return Outcome::NEXT;
         }
-        let Some(chain) = self.chain.clone() else { return Outcome::NEXT };
-        let client = self.client;
-        let state = self.state.get_or_insert_with(|| Box::new(State::new(&chain, client, ctx)));
+        // Borrowed: all sessions share it, and its count of owners.
+        let SessionChain { chain, live, client, state } = self;
+        let Some(chain) = chain.as_deref() else { return Outcome::NEXT };
+        let state = state.get_or_insert_with(|| Box::new(State::new(chain, *client, ctx)));
         state.in_transaction |= IN_TRANSACTION.contains(stage);
-        when::learn(&chain, state, &call);
+        when::learn(chain, state, &call);
         // Boxed: a session that waits for its client shall not carry the room a guest call needs.
-        let outcome = Box::pin(consult::run(&chain, state, call, ctx)).await;
+        let outcome = Box::pin(consult::run(chain, state, call, ctx)).await;
         if stage == Stage::Rcpt {
-            when::forget_recipient(&chain, state);
+            when::forget_recipient(chain, state);
         }
         // Who was content, skips or failed has said so; without conditions, silence changes nothing.
         if !outcome.opinions.is_empty() || chain.conditions.are_there() {
-            self.live = state.still_wanted(&chain.programs);
+            *live = state.still_wanted(&chain.programs);
         }
         if stage == Stage::Abort {
             self.end_transaction();

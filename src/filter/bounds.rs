@@ -8,7 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-use super::ticker::TICK;
+use super::ticker::{Pulse, TICK};
 use crate::mail::FaultKind;
 
 /// Ticks a call may run before it queues behind other long calls of its filter.
@@ -70,7 +70,7 @@ pub(super) struct Meter {
 }
 
 /// Shared with the futures a long call waits in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slice {
     /// Processor time of this thread, in nanoseconds, when the guest last went on.
     resumed_at: AtomicU64,
@@ -78,11 +78,14 @@ pub(super) struct Slice {
     charged: AtomicU64,
     /// Held from the third tick to the end of the call.
     permit: std::sync::Mutex<Option<OwnedSemaphorePermit>>,
+    pulse: Pulse,
 }
 
 impl Slice {
     /// The guest goes on now, perhaps on another thread than before.
     pub(super) fn resume(&self) {
+        // While it waited the heart may have stopped.
+        self.pulse.touch();
         self.resumed_at.store(thread_nanos(), Ordering::Relaxed);
     }
 
@@ -97,7 +100,7 @@ impl Slice {
 
 impl Meter {
     /// `long_calls`: the permits of this filter for calls of more than two ticks.
-    pub(super) fn new(cpu_max: Duration, long_calls: Arc<Semaphore>) -> Meter {
+    pub(super) fn new(cpu_max: Duration, long_calls: Arc<Semaphore>, pulse: Pulse) -> Meter {
         let now = Instant::now();
         Meter {
             cpu_max,
@@ -106,7 +109,12 @@ impl Meter {
             started: now,
             deadline: now,
             stopped: None,
-            slice: Arc::default(),
+            slice: Arc::new(Slice {
+                resumed_at: AtomicU64::new(0),
+                charged: AtomicU64::new(0),
+                permit: std::sync::Mutex::new(None),
+                pulse,
+            }),
             long_calls,
         }
     }
@@ -119,6 +127,7 @@ impl Meter {
         self.deadline = deadline;
         self.stopped = None;
         self.slice.charged.store(0, Ordering::Relaxed);
+        self.slice.pulse.touch();
     }
 
     /// The call is over, however it ended.
@@ -142,6 +151,7 @@ impl Meter {
     /// A tick fell while the guest ran: it yields, or it is stopped.
     pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         self.ticks += 1;
+        self.slice.pulse.touch();
         self.cpu_used += if self.ticks == 1 {
             self.started.elapsed().min(TICK)
         } else {
@@ -231,4 +241,24 @@ fn thread_nanos() -> u64 {
         let seconds = u64::try_from(t.tv_sec()).unwrap_or(0);
         seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(t.tv_nsec()).unwrap_or(0))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::super::ticker::Ticker;
+    use super::*;
+
+    /// The heart may have stopped while it waited, and without a beat nothing would interrupt it.
+    #[tokio::test]
+    async fn a_guest_that_comes_back_from_a_wait_hears_the_heart() {
+        let ticker = Ticker::start(wasmtime::Engine::default()).unwrap();
+        let mut meter = Meter::new(TICK, Arc::new(Semaphore::new(1)), ticker.pulse());
+        meter.start(Instant::now(), Instant::now() + Duration::from_secs(60));
+        while !ticker.is_at_rest() {
+            tokio::task::yield_now().await;
+        }
+        meter.pause().wait(async {}).await.unwrap();
+        assert!(!ticker.is_at_rest());
+    }
 }

@@ -62,10 +62,8 @@ impl Instance {
         let slots = permit(program.host.slots(), program.weight, deadline).await.map_err(fault)?;
         let mut store = program.store();
         begin(&mut store, work, Instant::now(), deadline);
-        let beating = program.host.ticker().call();
         let start = start(program, &mut store);
-        let made = if program.needs.waits { bounded(deadline, start).await } else { start.await };
-        drop(beating);
+        let made = if program.needs.waits { bounded(program, deadline, start).await } else { start.await };
         *work = store.data_mut().take();
         let stopped = store.data_mut().meter.finish();
         match made {
@@ -108,7 +106,6 @@ impl Instance {
         let stage = ask.stage();
         self.calls = self.calls.saturating_add(1);
         begin(&mut self.store, work, now, deadline);
-        let beating = program.host.ticker().call();
         let caller = Caller {
             store: &mut self.store,
             component: &self.component,
@@ -116,11 +113,10 @@ impl Instance {
             hooks: &mut self.hooks,
         };
         let asked = match caller.call(ask) {
-            Ok(call) if program.needs.waits => Box::pin(bounded(deadline, call)).await,
+            Ok(call) if program.needs.waits => Box::pin(bounded(program, deadline, call)).await,
             Ok(call) => call.await,
             Err(error) => Err(error),
         };
-        drop(beating);
         *work = self.store.data_mut().take();
         let stopped = self.store.data_mut().meter.finish();
         match asked {
@@ -144,7 +140,7 @@ impl Program {
     fn store(&self) -> Store<Guest> {
         let bounds = &self.profile.config.bounds;
         let memory = Memory::new(bounds.memory_bytes, TABLE_ELEMENTS_MAX);
-        let meter = Meter::new(bounds.cpu_per_call, Arc::clone(&self.long_calls));
+        let meter = Meter::new(bounds.cpu_per_call, Arc::clone(&self.long_calls), self.host.ticker().pulse());
         let wasi = self.needs.wasi.then(|| Box::new(Wasi::new(&self.profile)));
         let guest = Guest::new(Arc::clone(&self.profile), memory, meter, wasi);
         let mut store = Store::new(self.host.engine(), guest);
@@ -193,7 +189,12 @@ fn begin(store: &mut Store<Guest>, work: &mut Option<Box<Work>>, now: Instant, d
 }
 
 /// Ticks do not reach a guest that sleeps in the host: those that could have this around them.
-async fn bounded<T>(deadline: Instant, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+async fn bounded<T>(
+    program: &Program,
+    deadline: Instant,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    let _beating = program.host.ticker().keep_beating();
     let late = |_| Err(wasmtime::Error::new(OutOfTime(FaultKind::Deadline)));
     tokio::time::timeout_at(deadline.into(), call).await.unwrap_or_else(late)
 }

@@ -1,10 +1,10 @@
 //! The 1 ms heartbeat that interrupts guests.
 //!
-//! One thread for an engine. It beats only while guest calls run (and a little longer, since calls come in
-//! bursts): an idle gateway does not wake a thousand times a second.
+//! One thread for an engine. It beats only while guests run (and a little longer, since calls come in bursts): an idle
+//! gateway does not wake a thousand times a second.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -17,18 +17,29 @@ const LINGER_TICKS: u32 = 100;
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Guest calls under way.
-    calls: AtomicUsize,
+    /// A guest began to run, or still ran, since the last beat.
+    touched: AtomicBool,
+    /// Guests that may sleep where nobody sees them wake up.
+    sleepers: AtomicUsize,
     parked: AtomicBool,
     stop: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+impl Shared {
+    fn wake(&self) {
+        if self.parked.load(Ordering::SeqCst)
+            && self.parked.swap(false, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
 }
 
 /// Owns the thread: it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Ticker {
-    shared: Arc<Shared>,
-    thread: Thread,
-}
+pub(super) struct Ticker(Arc<Shared>);
 
 impl Ticker {
     /// # Errors
@@ -37,34 +48,62 @@ impl Ticker {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let handle = thread::Builder::new().name("filter-ticker".into()).spawn(move || beat(&engine, &theirs))?;
-        Ok(Ticker { shared, thread: handle.thread().clone() })
+        let _ = shared.thread.set(handle.thread().clone());
+        Ok(Ticker(shared))
     }
 
-    /// The heart beats at least as long as the answer lives.
-    pub(super) fn call(&self) -> Call<'_> {
-        self.shared.calls.fetch_add(1, Ordering::SeqCst);
-        if self.shared.parked.load(Ordering::SeqCst) && self.shared.parked.swap(false, Ordering::SeqCst) {
-            self.thread.unpark();
-        }
-        Call(&self.shared)
+    /// For whoever runs guests.
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(&self.0))
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.0.parked.load(Ordering::SeqCst)
+    }
+
+    /// The heart beats at least as long as the answer lives: for a guest that sleeps in WASI and wakes up unseen.
+    pub(super) fn keep_beating(&self) -> Sleeper<'_> {
+        self.0.sleepers.fetch_add(1, Ordering::SeqCst);
+        self.0.wake();
+        Sleeper(&self.0)
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.parked.store(false, Ordering::SeqCst);
-        self.thread.unpark();
+        self.0.stop.store(true, Ordering::SeqCst);
+        self.0.parked.store(false, Ordering::SeqCst);
+        if let Some(thread) = self.0.thread.get() {
+            thread.unpark();
+        }
     }
 }
 
-/// One guest call under way.
-#[derive(Debug)]
-pub(super) struct Call<'a>(&'a Shared);
+/// Keeps the heart beating for the next [`LINGER_TICKS`].
+#[derive(Debug, Clone)]
+pub(super) struct Pulse(Arc<Shared>);
 
-impl Drop for Call<'_> {
+impl Pulse {
+    /// A guest begins to run, or has run for a tick. Calls come often and from several threads, so that mostly nothing
+    /// is written here: what they share stays in the cache of each.
+    pub(super) fn touch(&self) {
+        // Who finds it set by somebody else has all the ticks that follow the beat at which it is taken back, and says
+        // so again at the first of them.
+        if !self.0.touched.load(Ordering::Relaxed) {
+            self.0.touched.store(true, Ordering::SeqCst);
+        }
+        self.0.wake();
+    }
+}
+
+/// See [`Ticker::keep_beating`].
+#[derive(Debug)]
+pub(super) struct Sleeper<'a>(&'a Shared);
+
+impl Drop for Sleeper<'_> {
     fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Ordering::SeqCst);
+        self.0.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -74,7 +113,8 @@ fn beat(engine: &Engine, shared: &Shared) {
         // An unpark in between makes one beat early: no harm.
         thread::park_timeout(TICK);
         engine.increment_epoch();
-        quiet = if shared.calls.load(Ordering::SeqCst) == 0 { quiet + 1 } else { 0 };
+        let touched = shared.touched.swap(false, Ordering::SeqCst);
+        quiet = if touched || shared.sleepers.load(Ordering::SeqCst) != 0 { 0 } else { quiet + 1 };
         if quiet >= LINGER_TICKS {
             rest(shared);
             quiet = 0;
@@ -85,7 +125,7 @@ fn beat(engine: &Engine, shared: &Shared) {
 /// Parks until a call comes. Whoever comes between the two looks sees `parked` and wakes us.
 fn rest(shared: &Shared) {
     shared.parked.store(true, Ordering::SeqCst);
-    if shared.calls.load(Ordering::SeqCst) != 0 {
+    if shared.touched.swap(false, Ordering::SeqCst) || shared.sleepers.load(Ordering::SeqCst) != 0 {
         shared.parked.store(false, Ordering::SeqCst);
         return;
     }
@@ -99,16 +139,22 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
+    fn wait_for_rest(ticker: &Ticker) {
+        while !ticker.is_at_rest() {
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn the_heart_rests_and_wakes() {
         let ticker = Ticker::start(Engine::default()).unwrap();
-        while !ticker.shared.parked.load(Ordering::SeqCst) {
-            thread::yield_now();
-        }
-        let call = ticker.call();
-        assert!(!ticker.shared.parked.load(Ordering::SeqCst));
-        assert_eq!(ticker.shared.calls.load(Ordering::SeqCst), 1);
-        drop(call);
-        assert_eq!(ticker.shared.calls.load(Ordering::SeqCst), 0);
+        wait_for_rest(&ticker);
+        ticker.pulse().touch();
+        assert!(!ticker.is_at_rest());
+        wait_for_rest(&ticker);
+        let sleeper = ticker.keep_beating();
+        assert!(!ticker.is_at_rest());
+        drop(sleeper);
+        wait_for_rest(&ticker);
     }
 }
