@@ -48,6 +48,21 @@ pub(super) fn run(args: &New) -> anyhow::Result<ExitCode> {
         format!("{} is written, and does not build yet. Then: wasmilter filter build {0}", dir.display())
     })?;
     build::report(&project, &built)?;
+    next_steps(&project)
+}
+
+/// What to type now.
+fn next_steps(project: &Project) -> anyhow::Result<ExitCode> {
+    let (mut out, component) = (std::io::stdout().lock(), format!("target/{}.wasm", project.name));
+    writeln!(out, "\nNext, after each change:")?;
+    for (words, what) in [
+        (format!("cd {}", project.dir.display()), ""),
+        ("wasmilter filter build".to_owned(), "makes it anew"),
+        (format!("wasmilter filter run {component} MAIL"), "shows what it does with mail you have"),
+        (format!("wasmilter filter inspect {component}"), "the section for wasmilter.toml"),
+    ] {
+        writeln!(out, "  {}", format!("{words:<48}{what}").trim_end())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -104,7 +104,9 @@ impl Project {
 
     /// Where `build` leaves the component.
     pub(super) fn component(&self) -> PathBuf {
-        self.dir.join("target").join(format!("{}.wasm", self.name))
+        // Without the dot that stands for the folder one is in.
+        let dir = if self.dir == Path::new(".") { Path::new("") } else { self.dir.as_path() };
+        dir.join("target").join(format!("{}.wasm", self.name))
     }
 
     /// Writes what of ours is not there: the contract, the SDK. Says what was written.
