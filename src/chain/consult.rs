@@ -7,6 +7,7 @@ use super::link::{IN_TRANSACTION, Link, REPORTS};
 use super::load::ListenerChain;
 use super::outcome::{Call, Context, Opinion, Outcome};
 use super::session::State;
+use super::shadow;
 use crate::config::OnFault;
 use crate::filter::{Answer, Program, Said, Work};
 use crate::mail::{Action, Envelope, Fault, FaultKind, Stage, Verdict};
@@ -22,7 +23,11 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, mut call: Call
         if !program.stages().contains(stage) || !link.wants(stage) {
             continue;
         }
-        let deadline = now + time_left(chain, program, stage, state.spent);
+        let in_shadow = program.is_shadow();
+        let deadline = match in_shadow {
+            true => shadow::deadline(program, now),
+            false => now + time_left(chain, program, stage, state.spent),
+        };
         let answer = ask(link, program, &call, &mut desk, now, deadline).await;
         let then = Instant::now();
         let took = then.duration_since(now);
@@ -30,6 +35,11 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, mut call: Call
         link.time += took;
         outcome.time += took;
         link.calls = link.calls.saturating_add(1);
+        if in_shadow {
+            let answer = answer.inspect_err(|fault| note_fault(ctx, fault));
+            shadow::settle(link, program, stage, answer, took, &mut desk, &mut outcome);
+            continue;
+        }
         if IN_TRANSACTION.contains(stage) {
             state.spent += took;
         }
@@ -55,6 +65,9 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, mut call: Call
         give_back(work, call, chain.keeps_headers);
     }
     state.work = desk;
+    if !outcome.shadows.is_empty() {
+        shadow::compare(stage, &outcome);
+    }
     if REPORTS.contains(stage) {
         outcome.verdict = Verdict::NEXT;
     }
@@ -190,16 +203,7 @@ fn settle_fault(
     outcome: &mut Outcome,
 ) -> bool {
     let kind = fault.kind.name();
-    tracing::warn!(
-        filter = %fault.filter,
-        stage = fault.stage.name(),
-        kind,
-        session = %ctx.session.id,
-        transaction = ctx.envelope.as_ref().map(|envelope| &*envelope.id),
-        detail = %fault.detail,
-        "a filter failed"
-    );
-    metrics::counter!("wasmilter_faults_total", "filter" => fault.filter.to_string(), "kind" => kind).increment(1);
+    note_fault(ctx, fault);
     let name = fault.filter.clone();
     let reason = Some(kind.to_owned());
     let opinion = Opinion { filter: name.clone(), stage: fault.stage, action: "fault", reason, time: took };
@@ -217,4 +221,19 @@ fn settle_fault(
     outcome.verdict = Verdict { action, reply: Some(reply), filter: Some(name), reason };
     // The others are still told that something ended.
     !REPORTS.contains(fault.stage)
+}
+
+/// For the operator: a line and a number.
+pub(super) fn note_fault(ctx: &Context, fault: &Fault) {
+    let kind = fault.kind.name();
+    tracing::warn!(
+        filter = %fault.filter,
+        stage = fault.stage.name(),
+        kind,
+        session = %ctx.session.id,
+        transaction = ctx.envelope.as_ref().map(|envelope| &*envelope.id),
+        detail = %fault.detail,
+        "a filter failed"
+    );
+    metrics::counter!("wasmilter_faults_total", "filter" => fault.filter.to_string(), "kind" => kind).increment(1);
 }

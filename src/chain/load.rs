@@ -46,7 +46,13 @@ impl ListenerChain {
     pub(super) fn body_mode(programs: impl Iterator<Item = impl AsRef<Program>>) -> BodyMode {
         programs
             .filter(|program| program.as_ref().stages().contains(Stage::Message))
-            .map(|program| if program.as_ref().may_edit() { BodyMode::Hold } else { BodyMode::Spooled })
+            .map(|program| {
+                if program.as_ref().may_edit() && !program.as_ref().is_shadow() {
+                    BodyMode::Hold
+                } else {
+                    BodyMode::Spooled
+                }
+            })
             .max()
             .unwrap_or(BodyMode::Stream)
     }
@@ -152,7 +158,7 @@ fn load_filter(
     outside: &Outside,
 ) -> Result<Arc<Program>, ChainError> {
     let known = old.and_then(|old| old.programs.iter().find(|p| *p.profile().name == *filter.name));
-    let memory = known.map_or_else(|| Arc::new(Memory::new(filter)), |p| Arc::clone(&p.profile().memory));
+    let memory = Memory::for_next(filter, known.map(|p| &p.profile().memory));
     let granted = tables.iter().filter(|table| filter.grants.tables.iter().flatten().any(|name| name == table.name()));
     let http = filter.grants.http.as_ref().map(|grant| outside.http(grant)).transpose();
     let http = http.map_err(|error| LoadError::Http { filter: filter.name.clone(), error })?;

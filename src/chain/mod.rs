@@ -9,6 +9,7 @@ mod link;
 mod load;
 mod outcome;
 mod session;
+mod shadow;
 mod when;
 
 pub use load::{Chain, ChainError};

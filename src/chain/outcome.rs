@@ -73,6 +73,8 @@ pub struct Outcome {
     pub edits: Vec<Edit>,
     /// Every answer but a plain `next`, for the log line.
     pub opinions: Vec<Opinion>,
+    /// What filters in shadow would have said; nothing comes of it.
+    pub shadows: Vec<Opinion>,
     /// How long all filters together took, waits included.
     pub time: Duration,
     /// What filters have said of the transaction by now; None: nothing.
@@ -87,6 +89,7 @@ impl Outcome {
         verdict: Verdict::NEXT,
         edits: Vec::new(),
         opinions: Vec::new(),
+        shadows: Vec::new(),
         time: Duration::ZERO,
         marks: None,
         delay: Duration::ZERO,

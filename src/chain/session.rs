@@ -137,7 +137,7 @@ impl SessionChain {
             when::forget_recipient(chain, state);
         }
         // Who was content, skips or failed has said so; without conditions, silence changes nothing.
-        if !outcome.opinions.is_empty() || chain.conditions.are_there() {
+        if !outcome.opinions.is_empty() || !outcome.shadows.is_empty() || chain.conditions.are_there() {
             *live = state.still_wanted(&chain.programs);
         }
         if stage == Stage::Abort {

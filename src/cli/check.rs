@@ -212,7 +212,8 @@ fn filter_line(config: &Config, filter: &Filter) -> String {
     let places = list_or(config.listeners.iter().filter(runs).map(|listener| listener.name.clone()), "nowhere");
     let conditions = when.to_string();
     let conditions = if conditions.is_empty() { conditions } else { format!(", for {conditions}") };
-    format!("{} ({}), at {places}{conditions}", filter.name, filter.path.display())
+    let shadow = if filter.shadow { ", in shadow" } else { "" };
+    format!("{} ({}){shadow}, at {places}{conditions}", filter.name, filter.path.display())
 }
 
 fn upstream_line(upstream: &Upstream) -> String {

@@ -154,6 +154,7 @@ pub(super) const FILTER: Shape = Shape {
         "lifetime",
         "on-fault",
         "phase",
+        "shadow",
         "when",
         "grants",
         "settings",

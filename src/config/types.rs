@@ -260,6 +260,8 @@ pub struct Filter {
     pub on_fault: OnFault,
     /// inspect → decide → transform → seal; filters are ordered by phase, then as written.
     pub phase: FilterPhase,
+    /// It is asked, and nothing comes of it.
+    pub shadow: bool,
     /// On which mail it runs at all.
     pub when: When,
     pub grants: Grants,

@@ -26,6 +26,13 @@ impl Notes {
         self.0.iter().find(|note| &*note.filter == filter && &*note.key == key).map(|note| &*note.value)
     }
 
+    /// The same, if it is one of `filter` itself.
+    #[must_use]
+    pub fn own(&self, filter: &str, key: &str) -> Option<&str> {
+        let of = key.rsplit_once('.').map_or(filter, |(of, _)| of);
+        if of == filter { self.get(filter, key) } else { None }
+    }
+
     /// False: a bound is reached, or the key is empty or has a dot. `None` takes the note away.
     pub fn set(&mut self, filter: &str, key: &str, value: Option<&str>) -> bool {
         if key.is_empty() || key.contains('.') || key.len() > NOTE_KEY_BYTES_MAX {

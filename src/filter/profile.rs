@@ -23,11 +23,14 @@ pub struct Profile {
     pub http: Option<Arc<dyn Http>>,
 }
 
-/// What a filter remembers as a whole. Kept under the filter's name over a reload.
+/// What a filter remembers as a whole. Kept under the filter's name over a reload; of a filter in shadow only what it
+/// found is, and what it writes lies over it until the configuration changes.
 #[derive(Debug)]
 pub struct Memory {
-    pub counters: Counters,
-    pub kv: Kv,
+    pub counters: Arc<Counters>,
+    pub kv: Arc<Kv>,
+    /// What is under the name of a filter that is in shadow.
+    below: Option<Arc<Memory>>,
     pub log: LogBudget,
     pub metrics: Series,
 }
@@ -38,11 +41,28 @@ impl Memory {
     pub fn new(filter: &config::Filter) -> Memory {
         let (quota, value) = kv_bounds(filter);
         Memory {
-            counters: Counters::default(),
-            kv: Kv::new(quota, value),
+            counters: Arc::default(),
+            kv: Arc::new(Kv::new(quota, value)),
+            below: None,
             log: LogBudget::new(filter.bounds.log_lines_per_second),
             metrics: Series::new(&filter.name),
         }
+    }
+
+    /// What a filter of a newer configuration remembers; `known` is what one of its name did before.
+    #[must_use]
+    pub fn for_next(filter: &config::Filter, known: Option<&Arc<Memory>>) -> Arc<Memory> {
+        let real = known.map(|known| Arc::clone(known.below.as_ref().unwrap_or(known)));
+        let real = real.unwrap_or_else(|| Arc::new(Memory::new(filter)));
+        if !filter.shadow {
+            return real;
+        }
+        Arc::new(Memory {
+            counters: Arc::new(Counters::over(Arc::clone(&real.counters))),
+            kv: Arc::new(Kv::over(Arc::clone(&real.kv))),
+            below: Some(real),
+            ..Memory::new(filter)
+        })
     }
 
     /// The bounds of a newer configuration.

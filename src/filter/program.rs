@@ -115,6 +115,12 @@ impl Program {
         self.stages
     }
 
+    /// Whether nothing comes of what it says.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.profile.config.shadow
+    }
+
     /// Whether it could edit: it imports `edit`, which it then was granted.
     #[must_use]
     pub fn may_edit(&self) -> bool {

@@ -21,6 +21,8 @@ pub struct Work {
     pub envelope: Option<Arc<Envelope>>,
     pub stage: Stage,
     pub notes: Notes,
+    /// Those of filters in shadow, which nobody else reads.
+    pub shadow_notes: Notes,
     /// At mail, once a filter changed it.
     pub sender: Option<Sender>,
     /// At rcpt, once a filter replaced it.
@@ -61,6 +63,7 @@ impl Work {
             envelope: None,
             stage: Stage::Connect,
             notes: Notes::default(),
+            shadow_notes: Notes::default(),
             sender: None,
             recipient: None,
             headers: None,
@@ -126,6 +129,12 @@ impl Work {
         }
         held.forget_digest();
         Some(held)
+    }
+
+    /// Whether the filter at hand has changed anything.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.undo.is_some()
     }
 
     /// Whether the body, if the filter at hand wrote one, may end where it ends.

@@ -51,7 +51,7 @@ pub fn candidates<'c>(config: &'c Config, listener: &str, identity: Option<&str>
 fn granted<'c>(config: &'c Config, listener: &str) -> impl Iterator<Item = &'c str> {
     let listener = config.listeners.iter().find(|known| known.name == listener);
     let runs = move |name: &String| listener.is_some_and(|listener| listener.filters.contains(name));
-    let filters = config.filters.iter().filter(move |filter| runs(&filter.name));
+    let filters = config.filters.iter().filter(move |filter| !filter.shadow && runs(&filter.name));
     filters.flat_map(|filter| filter.grants.route.iter().flatten().map(String::as_str))
 }
 

@@ -81,7 +81,8 @@ pub enum Mixed {
 #[must_use]
 pub fn mixed(config: &Config, listener: &Listener, authenticated: bool) -> Option<Mixed> {
     about_recipients(config, listener).next()?;
-    let together = authenticated || listener.auth == ListenerAuth::Required;
+    let apart = about_recipients(config, listener).any(|(_, filter)| !filter.shadow);
+    let together = !apart || authenticated || listener.auth == ListenerAuth::Required;
     Some(if together { Mixed::Together } else { Mixed::Apart })
 }
 
@@ -107,6 +108,16 @@ pub fn of_recipient(
             && session_holds(&filter.when, &listener.name, client)
     });
     FilterSet(wanted.map(|(place, _)| place).collect())
+}
+
+/// Whether mail to both may be one message: what comes of it is the same. Of filters in shadow nothing comes.
+#[must_use]
+pub fn agree(config: &Config, one: &FilterSet, other: &FilterSet) -> bool {
+    let real = |set: &FilterSet| {
+        let real = |place: &&usize| config.filters.get(**place).is_some_and(|filter| !filter.shadow);
+        set.0.iter().filter(real).copied().collect::<Vec<_>>()
+    };
+    one == other || real(one) == real(other)
 }
 
 fn about_recipients<'c>(config: &'c Config, listener: &'c Listener) -> impl Iterator<Item = (usize, &'c Filter)> {

@@ -13,7 +13,7 @@ use crate::smtp::Reply;
 /// `log.level` can name it: `info,wasmilter::transaction=off`.
 pub(super) const TARGET: &str = "wasmilter::transaction";
 /// Fields of the line that bring their own JSON for a JSON log.
-pub(super) const OWN_JSON: [&str; 5] = ["sender", "recipients", "filters", "symbols", "tags"];
+pub(super) const OWN_JSON: [&str; 6] = ["sender", "recipients", "filters", "shadow", "symbols", "tags"];
 
 /// Recipients named in the line; `recipient_count` has all.
 const RECIPIENTS_SHOWN_MAX: usize = 20;
@@ -80,6 +80,8 @@ pub struct Transaction<'a> {
     pub filters: &'a [FilterSaid],
     /// What filters said beside their verdicts.
     pub marks: Option<&'a Marks>,
+    /// What filters in shadow would have said.
+    pub shadow: &'a [FilterSaid],
     pub outcome: Outcome,
     /// The last thing the client was told about it.
     pub reply: Option<&'a Reply>,
@@ -139,6 +141,7 @@ impl Transaction<'_> {
             score = (!symbols.is_empty()).then(|| points(self.marks.map_or(0.0, Marks::total))),
             symbols = (!symbols.is_empty()).then(|| tracing::field::debug(Symbols(symbols))),
             tags = (!tags.is_empty()).then(|| tracing::field::debug(Tags(tags))),
+            shadow = (!self.shadow.is_empty()).then(|| tracing::field::debug(Filters(self.shadow))),
             reply = self.reply.map(|reply| tracing::field::display(Said(reply))),
             upstream = self.upstream.map(|reply| tracing::field::display(Said(reply))),
             total_ms = millis(self.total),
@@ -364,6 +367,7 @@ mod tests {
             size: 4096,
             filters: &[],
             marks: None,
+            shadow: &[],
             outcome: Outcome::Accepted,
             reply: Some(&upstream),
             upstream: Some(&upstream),
@@ -436,6 +440,18 @@ mod tests {
                 { "filter": "rules", "name": "BAD", "points": 2 },
             ])
         );
+    }
+
+    #[test]
+    fn what_shadows_would_have_said_stands_apart() {
+        let said = |action| FilterSaid { filter: "strict".into(), stage: Stage::Message, action, reason: None };
+        let shadow = [said("reject"), said("edit")];
+        let line = with(|usual| text(&Transaction { shadow: &shadow, ..usual }));
+        assert!(line.contains(r#" shadow="strict:message=reject; strict:message=edit" "#), "{line}");
+        let line = with(|usual| json(&Transaction { shadow: &shadow, ..usual }));
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(object["shadow"][1]["action"], "edit");
+        assert!(object.get("filters").is_none());
     }
 
     #[test]

@@ -75,6 +75,7 @@ struct Mail {
     recipients_refused: u32,
     octets: u64,
     filters: Vec<FilterSaid>,
+    shadow: Vec<FilterSaid>,
     in_filters: Duration,
     discarded: bool,
     marks: Option<std::sync::Arc<Marks>>,
@@ -132,16 +133,8 @@ impl Record {
         self.mail.discarded |= outcome.verdict.action == Action::Discard;
         self.mail.in_filters += outcome.time;
         self.mail.marks.clone_from(&outcome.marks);
-        for opinion in &outcome.opinions {
-            if self.mail.filters.len() < FILTERS_KEPT_MAX {
-                self.mail.filters.push(FilterSaid {
-                    filter: std::sync::Arc::clone(&opinion.filter),
-                    stage: opinion.stage,
-                    action: opinion.action,
-                    reason: opinion.reason.clone(),
-                });
-            }
-        }
+        keep(&mut self.mail.filters, &outcome.opinions);
+        keep(&mut self.mail.shadow, &outcome.shadows);
     }
 
     /// The client said MAIL.
@@ -222,6 +215,7 @@ impl Record {
             size: mail.octets,
             filters: &mail.filters,
             marks: mail.marks.as_deref(),
+            shadow: &mail.shadow,
             outcome,
             reply: mail.reply.as_ref(),
             upstream: upstream.as_ref(),
@@ -271,4 +265,14 @@ impl Record {
             event::handshake_failed(session.facts(), reason);
         }
     }
+}
+
+fn keep(kept: &mut Vec<FilterSaid>, opinions: &[chain::Opinion]) {
+    let room = FILTERS_KEPT_MAX.saturating_sub(kept.len());
+    kept.extend(opinions.iter().take(room).map(|opinion| FilterSaid {
+        filter: std::sync::Arc::clone(&opinion.filter),
+        stage: opinion.stage,
+        action: opinion.action,
+        reason: opinion.reason.clone(),
+    }));
 }

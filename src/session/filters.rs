@@ -37,7 +37,9 @@ impl Session {
         let client = Client::of(&self.facts);
         let own = when::of_recipient(self.config(), self.rules.listener(), client, &chosen.held_off, recipient);
         match &chosen.set {
-            Some(set) if chosen.mixed == Mixed::Apart && *set != own => Err(replies::OTHER_FILTERS),
+            Some(set) if chosen.mixed == Mixed::Apart && !when::agree(self.config(), set, &own) => {
+                Err(replies::OTHER_FILTERS)
+            }
             _ => Ok(own),
         }
     }

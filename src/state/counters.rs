@@ -4,7 +4,7 @@
 //! that is used moves to the younger one, so keys in use survive a flood of others. Time is an argument.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Keys of one filter, both generations together.
@@ -17,6 +17,8 @@ pub const COUNTER_KEY_BYTES_MAX: usize = 256;
 pub struct Counters {
     keys_max: usize,
     inner: Mutex<Generations>,
+    /// Where a key begins that is not here.
+    below: Option<Arc<Counters>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +43,19 @@ impl Counters {
     /// Remembers at most `keys_max` keys.
     #[must_use]
     pub fn new(keys_max: usize) -> Counters {
-        Counters { keys_max, inner: Mutex::default() }
+        Counters { keys_max, inner: Mutex::default(), below: None }
+    }
+
+    /// Numbers that begin as those below are, and leave them as they are.
+    #[must_use]
+    pub fn over(below: Arc<Counters>) -> Counters {
+        Counters { below: Some(below), ..Counters::default() }
+    }
+
+    fn peek(&self, key: &str) -> Option<Entry> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = inner.young.get(key).or_else(|| inner.old.get(key)).copied();
+        here.or_else(|| self.below.as_ref()?.peek(key))
     }
 
     /// Adds and returns the sum, which saturates. It falls to 0 `ttl` after the first addition. Keys beyond
@@ -59,10 +73,8 @@ impl Counters {
 
     /// The sum now, 0 when there is none.
     pub fn read(&self, key: &str, now: Instant) -> i32 {
-        let key = cut(key);
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        match inner.young.get(key).or_else(|| inner.old.get(key)) {
-            Some(Entry::Sum { value, until }) if now < *until => *value,
+        match self.peek(cut(key)) {
+            Some(Entry::Sum { value, until }) if now < until => value,
             _ => 0,
         }
     }
@@ -108,7 +120,7 @@ impl Counters {
             }
             return result;
         }
-        let mut slot = inner.old.remove(key);
+        let mut slot = inner.old.remove(key).or_else(|| self.below.as_ref()?.peek(key));
         let result = change(&mut slot);
         if let Some(new) = slot {
             if inner.young.len() >= (self.keys_max / 2).max(1) {

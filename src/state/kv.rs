@@ -3,7 +3,7 @@
 //! When the quota is reached, expired entries go; live ones never do: the filter is told `Full`. Time is an argument.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Octets of one key.
@@ -24,6 +24,8 @@ pub enum KvError {
 #[derive(Debug)]
 pub struct Kv {
     inner: Mutex<Store>,
+    /// What is found under a key that nothing was done to here.
+    below: Option<Arc<Kv>>,
 }
 
 #[derive(Debug)]
@@ -38,11 +40,16 @@ struct Store {
 
 #[derive(Debug)]
 struct Entry {
-    value: Box<[u8]>,
+    /// None: deleted, over a store that may have it.
+    value: Option<Box<[u8]>>,
     until: Option<Instant>,
 }
 
 impl Entry {
+    fn cost(&self, key: &str) -> usize {
+        key.len() + self.value.as_ref().map_or(0, |value| value.len()) + KV_ENTRY_BYTES
+    }
+
     fn lives(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| now < until)
     }
@@ -53,7 +60,18 @@ impl Kv {
     #[must_use]
     pub fn new(quota_bytes: usize, value_bytes_max: usize) -> Kv {
         let map = HashMap::new();
-        Kv { inner: Mutex::new(Store { quota_bytes, value_bytes_max, used_bytes: 0, map, sweep_after: None }) }
+        let store = Store { quota_bytes, value_bytes_max, used_bytes: 0, map, sweep_after: None };
+        Kv { inner: Mutex::new(store), below: None }
+    }
+
+    /// A store of the same bounds that shows what is below, and leaves it as it is.
+    #[must_use]
+    pub fn over(below: Arc<Kv>) -> Kv {
+        let (quota_bytes, value_bytes_max) = {
+            let store = below.lock();
+            (store.quota_bytes, store.value_bytes_max)
+        };
+        Kv { below: Some(below), ..Kv::new(quota_bytes, value_bytes_max) }
     }
 
     /// New bounds, as after a reload. What is there stays, even when it is more.
@@ -66,7 +84,7 @@ impl Kv {
     /// The value, unless it expired.
     pub fn get(&self, key: &str, now: Instant) -> Option<Vec<u8>> {
         let store = self.lock();
-        store.map.get(key).filter(|entry| entry.lives(now)).map(|entry| entry.value.to_vec())
+        self.shown(&store, key, now)
     }
 
     /// Stores, over what was there.
@@ -79,7 +97,20 @@ impl Kv {
 
     /// Takes the entry away, if there is one.
     pub fn delete(&self, key: &str) {
-        self.lock().remove(key);
+        let mut store = self.lock();
+        store.remove(key);
+        if self.below.is_some() {
+            // What is below is not to be seen any more. Where there is no room for that, the quota is full anyway.
+            let _ = store.put(key, None, None, None);
+        }
+    }
+
+    fn shown(&self, store: &Store, key: &str, now: Instant) -> Option<Vec<u8>> {
+        match store.map.get(key) {
+            Some(entry) if entry.lives(now) => entry.value.as_ref().map(|value| value.to_vec()),
+            Some(_) => None,
+            None => self.below.as_ref()?.get(key, now),
+        }
     }
 
     /// Stores when what is there is `old` (`None`: nothing). False: it was not.
@@ -95,8 +126,7 @@ impl Kv {
         now: Instant,
     ) -> Result<bool, KvError> {
         let mut store = self.lock();
-        let there = store.map.get(key).filter(|entry| entry.lives(now)).map(|entry| &*entry.value);
-        if there != old {
+        if self.shown(&store, key, now).as_deref() != old {
             return Ok(false);
         }
         store.set(key, value, ttl, now).map(|()| true)
@@ -117,29 +147,40 @@ impl Store {
         if key.len() > KV_KEY_BYTES_MAX || value.len() > self.value_bytes_max {
             return Err(KvError::TooLarge);
         }
-        let cost = key.len() + value.len() + KV_ENTRY_BYTES;
-        let freed = self.map.get(key).map_or(0, |entry| key.len() + entry.value.len() + KV_ENTRY_BYTES);
+        self.put(key, Some(value.into()), ttl.map(|ttl| now + ttl), Some(now))
+    }
+
+    /// `now`: what has expired by then may go to make room.
+    fn put(
+        &mut self,
+        key: &str,
+        value: Option<Box<[u8]>>,
+        until: Option<Instant>,
+        now: Option<Instant>,
+    ) -> Result<(), KvError> {
+        let entry = Entry { value, until };
+        let cost = entry.cost(key);
+        let freed = self.map.get(key).map_or(0, |entry| entry.cost(key));
         if self.used_bytes - freed + cost > self.quota_bytes {
-            self.sweep(now);
+            now.into_iter().for_each(|now| self.sweep(now));
             // The sweep may have taken this very key.
-            let freed = self.map.get(key).map_or(0, |entry| key.len() + entry.value.len() + KV_ENTRY_BYTES);
+            let freed = self.map.get(key).map_or(0, |entry| entry.cost(key));
             if self.used_bytes - freed + cost > self.quota_bytes {
                 return Err(KvError::Full);
             }
         }
         self.remove(key);
         self.used_bytes += cost;
-        let until = ttl.map(|ttl| now + ttl);
         if let Some(until) = until {
             self.sweep_after = Some(self.sweep_after.map_or(until, |at| at.min(until)));
         }
-        self.map.insert(key.into(), Entry { value: value.into(), until });
+        self.map.insert(key.into(), entry);
         Ok(())
     }
 
     fn remove(&mut self, key: &str) {
         if let Some(entry) = self.map.remove(key) {
-            self.used_bytes -= key.len() + entry.value.len() + KV_ENTRY_BYTES;
+            self.used_bytes -= entry.cost(key);
         }
     }
 
@@ -152,7 +193,7 @@ impl Store {
         self.map.retain(|key, entry| {
             let lives = entry.lives(now);
             if lives {
-                used += key.len() + entry.value.len() + KV_ENTRY_BYTES;
+                used += entry.cost(key);
                 next = match (next, entry.until) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
@@ -199,6 +240,27 @@ mod tests {
         assert_eq!(kv.set("x", vec![0; 10], None, now + SECOND), Ok(()));
         assert_eq!(kv.set("y", vec![0; 10], None, now + SECOND), Err(KvError::Full));
         assert_eq!(kv.used_bytes(), 10 * (KV_ENTRY_BYTES + 11));
+    }
+
+    #[test]
+    fn what_lies_over_a_store_leaves_it_as_it_is() {
+        let below = Arc::new(Kv::new(10_000, 100));
+        let now = Instant::now();
+        below.set("a", b"1".to_vec(), None, now).unwrap();
+        below.set("b", b"2".to_vec(), Some(SECOND), now).unwrap();
+        let over = Kv::over(Arc::clone(&below));
+        assert_eq!(over.get("a", now), Some(b"1".to_vec()));
+        assert_eq!((over.get("b", now + SECOND), over.get("c", now)), (None, None));
+        assert_eq!(over.swap("a", Some(b"0"), b"9".to_vec(), None, now), Ok(false));
+        assert_eq!(over.swap("a", Some(b"1"), b"9".to_vec(), None, now), Ok(true));
+        over.delete("b");
+        over.set("c", b"3".to_vec(), None, now).unwrap();
+        assert_eq!((over.get("a", now), over.get("b", now)), (Some(b"9".to_vec()), None));
+        assert_eq!((below.get("a", now), below.get("b", now)), (Some(b"1".to_vec()), Some(b"2".to_vec())));
+        assert_eq!(below.get("c", now), None);
+        over.delete("a");
+        assert_eq!(over.get("a", now), None);
+        assert_eq!(over.set("d", vec![0; 101], None, now), Err(KvError::TooLarge));
     }
 
     #[test]

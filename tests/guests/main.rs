@@ -8,6 +8,7 @@ mod conditions;
 mod loading;
 mod marks;
 mod message;
+mod shadow;
 mod support;
 mod verdicts;
 mod world;

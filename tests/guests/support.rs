@@ -108,6 +108,13 @@ impl Filter {
         self.grants(&grants)
     }
 
+    /// What is granted, with one thing exchanged.
+    pub(crate) fn grant(mut self, from: &str, to: &str) -> Filter {
+        assert!(self.grants.contains(from), "{}", self.grants);
+        self.grants = self.grants.replace(from, to);
+        self
+    }
+
     /// All grants, and these edits.
     pub(crate) fn edits(self, edits: &str) -> Filter {
         let grants = ALL_GRANTS.replace("headers = [\"X-*\"]", edits);

@@ -78,6 +78,7 @@ pub(in crate::config) fn read(
         lifetime: section.get_or("lifetime", Lifetime::Session, |v| v.one_of(LIFETIME_CHOICES)),
         on_fault: section.get_or("on-fault", OnFault::Defer, |v| v.one_of(ON_FAULT_CHOICES)),
         phase,
+        shadow: section.get_or("shadow", false, Value::flag),
         when: when::read(&section.section("when", &schema::WHEN)),
         grants,
         settings_json: section.get_or("settings", SettingsJson::default(), settings),

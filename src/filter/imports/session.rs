@@ -60,11 +60,17 @@ impl Host for Guest {
 
     fn note(&mut self, key: String) -> Result<Option<String>> {
         let name = self.profile.name.clone();
-        Ok(self.work()?.notes.get(&name, &key).map(str::to_owned))
+        let own = self.profile.config.shadow;
+        let work = self.work()?;
+        let aside = work.shadow_notes.own(&name, &key).filter(|_| own);
+        Ok(aside.or_else(|| work.notes.get(&name, &key)).map(str::to_owned))
     }
 
     fn set_note(&mut self, key: String, value: Option<String>) -> Result<bool> {
         let name = self.profile.name.clone();
-        Ok(self.work()?.notes.set(&name, &key, value.as_deref()))
+        let shadow = self.profile.config.shadow;
+        let work = self.work()?;
+        let notes = if shadow { &mut work.shadow_notes } else { &mut work.notes };
+        Ok(notes.set(&name, &key, value.as_deref()))
     }
 }
