@@ -209,6 +209,8 @@ fn settle_fault(
     let opinion = Opinion { filter: name.clone(), stage: fault.stage, action: "fault", reason, time: took };
     outcome.opinions.push(opinion);
     let (action, reply) = match program.profile().config.on_fault {
+        // Not the filter's: what the operator wants of its faults, `next` above all, is not meant for this.
+        _ if fault.kind == FaultKind::NoInstance => (Action::Disconnect, replies::FILTERS_FULL),
         OnFault::Next => {
             link.leave_out(fault.stage);
             return false;

@@ -59,7 +59,8 @@ impl Instance {
         deadline: Instant,
     ) -> Result<Box<Instance>, Box<Fault>> {
         let fault = |(kind, detail)| program.fault(stage, kind, detail);
-        let slots = permit(program.host.slots(), program.weight, deadline).await.map_err(fault)?;
+        let slots = permit(program, program.host.slots(), program.weight, deadline).await.map_err(fault)?;
+        program.got_instance();
         let mut store = program.store();
         begin(&mut store, work, Instant::now(), deadline);
         let start = start(program, &mut store);
@@ -155,7 +156,7 @@ impl Program {
     /// # Errors
     /// There was none until then.
     pub async fn place(&self, stage: Stage, deadline: Instant) -> Result<OwnedSemaphorePermit, Box<Fault>> {
-        permit(&self.instances, 1, deadline).await.map_err(|(kind, detail)| self.fault(stage, kind, detail))
+        permit(self, &self.instances, 1, deadline).await.map_err(|(kind, detail)| self.fault(stage, kind, detail))
     }
 
     /// A fault of this filter.
@@ -199,14 +200,25 @@ async fn bounded<T>(
     tokio::time::timeout_at(deadline.into(), call).await.unwrap_or_else(late)
 }
 
-async fn permit(of: &Arc<Semaphore>, number: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, Trouble> {
+async fn permit(
+    program: &Program,
+    of: &Arc<Semaphore>,
+    number: u32,
+    deadline: Instant,
+) -> Result<OwnedSemaphorePermit, Trouble> {
     if let Ok(permit) = Arc::clone(of).try_acquire_many_owned(number) {
         return Ok(permit);
     }
     let waiting = Arc::clone(of).acquire_many_owned(number);
-    match tokio::time::timeout_at(deadline.into(), waiting).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err((FaultKind::Instantiate, "no free instance until the deadline".into())),
+    let began = Instant::now();
+    let until = program.breaker.patience(began, deadline);
+    if let Ok(Ok(permit)) = tokio::time::timeout_at(until.into(), waiting).await {
+        return Ok(permit);
+    }
+    program.waited_in_vain(began.elapsed(), Instant::now());
+    match until < deadline {
+        true => Err((FaultKind::NoInstance, "no free instance, and for now nobody waits for one".into())),
+        false => Err((FaultKind::NoInstance, "no free instance until the deadline".into())),
     }
 }
 

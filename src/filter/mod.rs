@@ -7,6 +7,7 @@ mod answer;
 mod ask;
 mod bindings;
 mod bounds;
+mod breaker;
 mod cache;
 mod calls;
 mod component;

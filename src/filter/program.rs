@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
+use super::breaker::Breaker;
 use super::cache::{Cache, hex};
 use super::component::{self, Needs};
 use super::engine::{Host, TABLES_PER_SLOT};
@@ -37,6 +39,7 @@ pub struct Program {
     pub(super) instances: Arc<Semaphore>,
     /// For calls of more than two ticks.
     pub(super) long_calls: Arc<Semaphore>,
+    pub(super) breaker: Breaker,
     stages: StageSet,
     component: Component,
     digest: String,
@@ -95,6 +98,7 @@ impl Program {
             weight,
             instances: Arc::new(Semaphore::new(instances)),
             long_calls: Arc::new(Semaphore::new(long_calls)),
+            breaker: Breaker::default(),
             component,
             digest,
             idle: Mutex::default(),
@@ -148,7 +152,37 @@ impl Program {
     /// An idle instance of a shared filter.
     #[must_use]
     pub fn take_idle(&self) -> Option<Box<Instance>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        self.got_instance();
+        Some(idle)
+    }
+
+    /// Whether calls wait for an instance where there is none. They do not for a while, when there was none again and
+    /// again.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        !self.breaker.is_open()
+    }
+
+    pub(super) fn got_instance(&self) {
+        if self.breaker.succeeded() {
+            tracing::info!(filter = %self.profile.name, "there are instances of the filter again: calls wait for them");
+            metrics::gauge!("wasmilter_breaker_open", "filter" => self.profile.name.to_string()).set(0.0);
+        }
+    }
+
+    /// A call waited for an instance, and there was none. That the message's own time was up sooner says nothing.
+    pub(super) fn waited_in_vain(&self, waited: Duration, now: Instant) {
+        if waited < self.profile.config.bounds.deadline / 2 || !self.breaker.failed(now) {
+            return;
+        }
+        tracing::error!(
+            filter = %self.profile.name,
+            instances = self.profile.config.bounds.instances,
+            pool_slots = self.host.slots_total(),
+            "the filter has no free instance again and again: for a while calls do not wait for one"
+        );
+        metrics::gauge!("wasmilter_breaker_open", "filter" => self.profile.name.to_string()).set(1.0);
     }
 
     /// Back to the others, unless there are enough or it is worn out.

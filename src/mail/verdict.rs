@@ -137,8 +137,10 @@ pub enum FaultKind {
     StackOverflow,
     /// A verdict that the contract does not allow.
     BadAnswer,
-    /// The host could not make an instance (pool full past the deadline, init failed).
+    /// An instance could not be made: its `init` or its start failed.
     Instantiate,
+    /// The host had none for it until the deadline: the fault of no filter, and of no mail.
+    NoInstance,
 }
 
 impl FaultKind {
@@ -153,6 +155,7 @@ impl FaultKind {
             FaultKind::StackOverflow => "stack-overflow",
             FaultKind::BadAnswer => "bad-answer",
             FaultKind::Instantiate => "instantiate",
+            FaultKind::NoInstance => "no-instance",
         }
     }
 }

@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 20] = [
+pub const DESCRIBED: [(&str, Kind, &str); 21] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -61,6 +61,7 @@ pub const DESCRIBED: [(&str, Kind, &str); 20] = [
         Kind::Counter,
         "Refusals by rate limit, by the limit's name in the configuration",
     ),
+    ("wasmilter_breaker_open", Kind::Gauge, "Whether calls of a filter do not wait for an instance for now"),
     ("wasmilter_shadow_total", Kind::Counter, "What filters in shadow would have said, beside what happened"),
     ("wasmilter_faults_total", Kind::Counter, "Filters that failed, by filter and kind"),
     ("wasmilter_memory_bytes", Kind::Gauge, "Octets that sessions and messages hold, of the rates.memory they may"),

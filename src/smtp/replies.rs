@@ -207,6 +207,9 @@ pub const FILTER_FAULT_REJECTED: Reply = say(550, (5, 3, 0), "Cannot examine thi
 /// A filter failed, and its configuration asks for `disconnect`.
 pub const FILTER_FAULT_DISCONNECTED: Reply = say(421, (4, 3, 0), "Cannot examine this for now, closing the connection");
 
+/// There is no instance of a filter to be had: our trouble, whatever the filter's configuration says of its own.
+pub const FILTERS_FULL: Reply = say(421, (4, 3, 2), "Too busy to examine this, try again later");
+
 // ── The upstream. What it says about us is our trouble, never the client's bounce ──
 
 pub const UPSTREAM_AWAY: Reply =

@@ -160,7 +160,7 @@ async fn instances_violated() {
     let (mut one, mut two, mut three) = (session(&chain), session(&chain), session(&chain));
     one.helo().await;
     two.helo().await;
-    assert_eq!(fault(&three.helo().await), Some("instantiate"));
+    assert_eq!(fault(&three.helo().await), Some("no-instance"));
     drop(one);
     assert_eq!(told(&three.helo().await), "here");
 }
@@ -184,7 +184,7 @@ async fn lifetimes_obeyed() {
     let chain = load(&[filter.with("deadline = \"50ms\"")]).unwrap();
     let (mut one, mut two) = (session(&chain), session(&chain));
     one.mail().await;
-    assert_eq!(fault(&two.mail().await), Some("instantiate"));
+    assert_eq!(fault(&two.mail().await), Some("no-instance"));
     one.chain.end_transaction();
     assert_eq!(told(&two.mail().await), "here");
 }

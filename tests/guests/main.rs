@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod bounds;
+mod breaker;
 mod conditions;
 mod loading;
 mod marks;
