@@ -80,6 +80,7 @@ async fn all(wanted: &[String]) {
         let fresh = async || whole(&mut session(chain), &content).await;
         measure(wanted, &format!("message of 64 KiB, fresh, {name}"), fresh).await;
     }
+    loops(wanted).await;
     let chain = load(&[Filter::new("idle", guest("idle"), "")]).unwrap();
     let once = async || drop(session(&chain).ask(Call::Helo(&hello)).await);
     measure(wanted, "instance made, called once, dropped", once).await;
@@ -108,6 +109,34 @@ fn kib(file: &str, field: &str) -> u32 {
     let text = std::fs::read_to_string(file).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.split_ascii_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Endless loops: one that its processor time stops, one that its deadline does. Shown is the time until it was, by the
+/// clock; the bound is a tenth and 2 ms beyond.
+async fn loops(wanted: &[String]) {
+    for (name, bounds) in [
+        ("endless loop, cpu = 50ms", ["cpu = \"50ms\"", "deadline = \"10s\""]),
+        ("endless loop, deadline = 100ms", ["cpu = \"100ms\"", "deadline = \"100ms\""]),
+    ] {
+        if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
+            continue;
+        }
+        let mut config = support::configuration(&[bounds.iter().fold(Filter::puppet("helo: spin"), |f, b| f.with(b))]);
+        if name.contains("deadline =") {
+            // More processor time than there is time; a file may not say this.
+            config.filters.iter_mut().for_each(|filter| filter.bounds.cpu_per_call = Duration::from_secs(10));
+        }
+        let chain = std::sync::Arc::new(wasmilter::chain::Chain::load(&config).unwrap());
+        let mut best = Duration::MAX;
+        for _ in 0..RUNS {
+            let mut session = session(&chain);
+            session.ask(Call::Connect).await;
+            let began = std::time::Instant::now();
+            session.helo().await;
+            best = best.min(began.elapsed());
+        }
+        println!("{name:<44} {:>8.3} ms", best.as_secs_f64() * 1e3);
+    }
 }
 
 fn message() -> Vec<u8> {

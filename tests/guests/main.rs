@@ -6,6 +6,7 @@
 mod bounds;
 mod breaker;
 mod conditions;
+mod limits;
 mod loading;
 mod marks;
 mod message;

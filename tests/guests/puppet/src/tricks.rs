@@ -171,8 +171,63 @@ fn flood(name: &str, argument: &str, subject: &str) -> Done {
             }
             Done::Nothing
         }
-        _ => tell(name, argument, subject),
+        _ => probe(name, argument, subject),
     }
+}
+
+/// How far it gets.
+fn probe(name: &str, argument: &str, subject: &str) -> Done {
+    Done::Said(match name {
+        // Recursion of so many levels.
+        "dig" => levels(black_box(number(argument))).to_string(),
+        // So many octets in one call.
+        "hand" => counters::read(&"x".repeat(number(argument) as usize)).to_string(),
+        "find-long" => format!("{:?}", body::find(&vec![b'y'; number(argument) as usize], 0)),
+        "random-bytes" => random::bytes(number(argument)).len().to_string(),
+        "read" => body::read(0, number(argument)).len().to_string(),
+        "log-long" => {
+            log::log(log::Level::Info, &"x".repeat(number(argument) as usize));
+            "logged".into()
+        }
+        "fill-notes" => (0..number(argument)).filter(|i| session::set_note(&format!("k{i}"), Some("v"))).count().to_string(),
+        // note-long KEY=VALUE, in octets
+        "note-long" => {
+            let (key, value) = pair(argument);
+            let value = "v".repeat(number(value) as usize);
+            session::set_note(&"k".repeat(number(key) as usize), Some(&value)).to_string()
+        }
+        // set-long KEY=VALUE, in octets
+        "set-long" => {
+            let (key, value) = pair(argument);
+            format!("{:?}", kv::set(&"k".repeat(number(key) as usize), &vec![0; number(value) as usize], None))
+        }
+        // set-for KEY=MILLISECONDS
+        "set-for" => {
+            let (key, ttl) = pair(argument);
+            format!("{:?}", kv::set(key, b"v", Some(number(ttl))))
+        }
+        // swap KEY=OLD=NEW, where OLD may be empty for nothing
+        "swap" => {
+            let (key, values) = pair(argument);
+            let (old, new) = pair(values);
+            let old = (!old.is_empty()).then_some(old.as_bytes());
+            format!("{:?}", kv::swap(key, old, new.as_bytes(), None))
+        }
+        "unset" => format!("{:?}", kv::delete(argument)),
+        // measure NAME=LABELS: of this name, with so many labels
+        "measure" => {
+            let (name, labels) = pair(argument);
+            let labels: Vec<_> = (0..number(labels)).map(|i| (format!("l{i}"), "v".repeat(100))).collect();
+            metrics::count(name, &labels, 1);
+            "measured".into()
+        }
+        _ => return tell(name, argument, subject),
+    })
+}
+
+#[inline(never)]
+fn levels(n: u32) -> u32 {
+    if n == 0 { 0 } else { black_box(levels(black_box(n - 1))) + 1 }
 }
 
 #[inline(never)]
