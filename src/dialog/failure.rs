@@ -11,7 +11,7 @@ pub struct Failure {
     pub line: Option<usize>,
     pub how: How,
     pub why: Why,
-    /// Replies that the client had by then, and the dialog did not come to.
+    /// What either side had heard by then, and the dialog did not come to: "the client heard 250 Ok".
     pub meanwhile: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Failure {
             Some(line) => write!(f, "line {line} ({:?}): {}", self.how, self.why)?,
             None => write!(f, "({:?}): {}", self.how, self.why)?,
         }
-        self.meanwhile.iter().try_for_each(|line| write!(f, "\n  meanwhile the client heard {line}"))
+        self.meanwhile.iter().try_for_each(|line| write!(f, "\n  meanwhile {line}"))
     }
 }
 

@@ -11,11 +11,11 @@ pub(super) fn groups(script: &Script, how: How) -> Vec<Vec<(usize, Event)>> {
     let mut groups: Vec<Vec<(usize, Event)>> = vec![Vec::new()];
     let (mut ended, mut in_data) = (true, false);
     for (number, event) in &script.events {
-        let starts = matches!(
-            event,
-            Event::Client(_) | Event::ClientTls | Event::ClientReset | Event::ClientHalfClose | Event::Clock(_)
-        );
-        if starts && ended {
+        let turns = matches!(event, Event::Clock(_));
+        let starts =
+            turns || matches!(event, Event::Client(_) | Event::ClientTls | Event::ClientReset | Event::ClientHalfClose);
+        // What was said before the clock is turned is answered before, too.
+        if turns || starts && ended {
             groups.push(Vec::new());
             ended = false;
         }

@@ -12,5 +12,5 @@ mod script;
 mod upstream;
 
 pub use failure::{Failure, Why};
-pub use replay::{Patience, Setting, TurnClock, replay};
+pub use replay::{Patience, Prepare, Setting, TurnClock, replay};
 pub use script::{Event, Head, How, Script};

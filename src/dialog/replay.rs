@@ -1,5 +1,6 @@
 //! Replaying a dialog against the gateway: as written, one octet a packet, and whole groups in one packet.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,15 @@ use super::failure::{Failure, Why};
 use super::groups::groups;
 use super::script::{Event, How, Script};
 use super::upstream::{Heard, Manners, Order, Upstream};
+use crate::chain::Chain;
 use crate::config::Config;
 use crate::net::stream::Stream;
 use crate::net::tls::{Connector, Expect};
 use crate::report::Metrics;
 use crate::server::{Environment, Gateway, Generation};
 
+/// Lines that were said meanwhile.
+const MEANWHILE_MAX: usize = 20;
 /// The client's port, as filters see it.
 const CLIENT_PORT: u16 = 4_321;
 
@@ -26,12 +30,15 @@ const CLIENT_PORT: u16 = 4_321;
 pub struct Patience {
     /// For anything.
     pub answer: Duration,
-    /// For what the upstream should hear, once the client was answered instead.
-    pub answered_instead: Duration,
+    /// For one side, once the other side has heard something instead.
+    pub otherwise: Duration,
 }
 
 /// Turns the clock of the filters on.
 pub type TurnClock = Arc<dyn Fn(Duration) + Send + Sync>;
+
+/// Does something with the filters before anybody connects.
+pub type Prepare = Arc<dyn Fn(&Chain) -> Result<(), String> + Send + Sync>;
 
 /// What a dialog is replayed against.
 pub struct Setting {
@@ -39,6 +46,7 @@ pub struct Setting {
     pub environment: Environment,
     /// None: a dialog may not turn it.
     pub clock: Option<TurnClock>,
+    pub prepare: Option<Prepare>,
 }
 
 impl std::fmt::Debug for Setting {
@@ -62,6 +70,8 @@ struct Stage {
     gateway: Arc<Gateway>,
     clock: Option<TurnClock>,
     patience: Patience,
+    /// Heard while the client's reply was awaited.
+    early: VecDeque<Heard>,
     /// The last `P:` ended in `…`: folded lines behind it belong to it.
     folds: bool,
 }
@@ -97,13 +107,16 @@ impl Stage {
         let broken = |error: std::io::Error| Why::Other(format!("no loopback connection: {error}"));
         let ehlo = (!script.handshake).then(|| script.ehlo_answer());
         let upstream = Upstream::start(Manners { ehlo }).await.map_err(broken)?;
-        let Setting { config, environment, clock } = set(upstream.address)?;
+        let Setting { config, environment, clock, prepare } = set(upstream.address)?;
         let first = config.listeners.first().map(|listener| listener.name.clone());
         let listener = script.listener.clone().or(first).unwrap_or_default();
         if config.listeners.iter().all(|known| known.name != listener) {
             return Err(Why::Other(format!("there is no listener \"{listener}\"")));
         }
         let generation = Generation::build_with(config, None, environment).map_err(|error| format!("{error:#}"))?;
+        if let Some(prepare) = prepare {
+            prepare(generation.chain())?;
+        }
         let gateway = Gateway::new(generation, Metrics::install().map_err(|error| error.to_string())?);
         let socket = TcpListener::bind("127.0.0.1:0").await.map_err(broken)?;
         let client = TcpStream::connect(socket.local_addr().map_err(broken)?).await.map_err(broken)?;
@@ -112,7 +125,16 @@ impl Stage {
         let peer = SocketAddr::new(script.client, CLIENT_PORT);
         gateway.welcome(&Arc::from(listener.as_str()), Stream::from(accepted), peer);
         let client = Some(Stream::from(client));
-        Ok(Stage { client, input: Vec::new(), upstream, gateway, clock, patience, folds: false })
+        Ok(Stage {
+            client,
+            input: Vec::new(),
+            upstream,
+            gateway,
+            clock,
+            patience,
+            early: VecDeque::new(),
+            folds: false,
+        })
     }
 
     async fn play(&mut self, event: Event, how: How) -> Result<(), Why> {
@@ -199,23 +221,36 @@ impl Stage {
         Err(Why::Differs { mark: "S:", expected: patterns.to_vec(), heard })
     }
 
+    /// The next line for the client. An upstream that is asked something instead makes the wait short.
     async fn reply_line(&mut self) -> Result<Vec<u8>, Why> {
+        let mut until = Instant::now() + self.patience.answer;
         loop {
             if let Some(end) = self.input.windows(2).position(|pair| pair == b"\r\n") {
                 let mut line: Vec<u8> = self.input.drain(..end + 2).collect();
                 line.truncate(end);
                 return Ok(line);
             }
+            let mut room = [0; 4_096];
             let client = self.client.as_mut().ok_or("the client is gone")?;
-            let mut buffer = [0; 4_096];
-            let read = timeout(self.patience.answer, client.read(&mut buffer)).await.map_err(|_| "no reply came")?;
-            match read {
-                Ok(0) => {
-                    let input = String::from_utf8_lossy(&self.input);
-                    return Err(format!("the connection closed after {input:?}").into());
+            let asked = Instant::now() + self.patience.otherwise;
+            tokio::select! {
+                biased;
+                read = timeout_at(until, client.read(&mut room)) => {
+                    match read.map_err(|_| "no reply came")? {
+                        Ok(0) => {
+                            let input = String::from_utf8_lossy(&self.input);
+                            return Err(format!("the connection closed after {input:?}").into());
+                        }
+                        Ok(read) => self.input.extend_from_slice(room.get(..read).unwrap_or_default()),
+                        Err(error) => return Err(format!("the connection broke: {error}").into()),
+                    }
                 }
-                Ok(read) => self.input.extend_from_slice(buffer.get(..read).unwrap_or_default()),
-                Err(error) => return Err(format!("the connection broke: {error}").into()),
+                Some(heard) = self.upstream.heard.recv(), if asked < until => {
+                    if matches!(heard, Heard::Line(_)) {
+                        until = asked;
+                    }
+                    self.early.push_back(heard);
+                }
             }
         }
     }
@@ -232,6 +267,9 @@ impl Stage {
 
     /// What the upstream hears next. A client that was answered instead makes the wait short.
     async fn heard(&mut self, awaited: &str) -> Result<Heard, Why> {
+        if let Some(heard) = self.early.pop_front() {
+            return Ok(heard);
+        }
         let mut until = Instant::now() + self.patience.answer;
         loop {
             let Stage { client, input, upstream, .. } = self;
@@ -248,9 +286,9 @@ impl Stage {
                     let heard = heard.map_err(|_| format!("the upstream never heard {awaited}"))?;
                     return heard.ok_or_else(|| "the upstream has ended".into());
                 }
-                read = answered, if Instant::now() + self.patience.answered_instead < until => {
+                read = answered, if Instant::now() + self.patience.otherwise < until => {
                     input.extend_from_slice(room.get(..read.unwrap_or(0)).unwrap_or_default());
-                    until = Instant::now() + self.patience.answered_instead;
+                    until = Instant::now() + self.patience.otherwise;
                 }
             }
         }
@@ -292,9 +330,20 @@ impl Stage {
         }
     }
 
-    /// Lines of replies that were read and not asked for.
-    fn unread(&self) -> Vec<String> {
-        String::from_utf8_lossy(&self.input).lines().map(str::to_owned).collect()
+    /// What was said meanwhile, and the dialog did not come to.
+    fn unread(&mut self) -> Vec<String> {
+        let client = String::from_utf8_lossy(&self.input);
+        let mut meanwhile: Vec<String> = client.lines().map(|line| format!("the client heard {line}")).collect();
+        while let Ok(heard) = self.upstream.heard.try_recv() {
+            self.early.push_back(heard);
+        }
+        for heard in &self.early {
+            if let Heard::Line(line) = heard {
+                meanwhile.push(format!("the server heard {}", String::from_utf8_lossy(line).trim_ascii_end()));
+            }
+        }
+        meanwhile.truncate(MEANWHILE_MAX);
+        meanwhile
     }
 
     async fn expect_content(&mut self, ending: Ending) -> Result<(), Why> {
@@ -316,7 +365,11 @@ impl Stage {
         self.gateway.shutdown.begin();
         self.gateway.shutdown.finish(self.patience.answer, self.patience.answer).await;
         drop(self.upstream.orders);
-        while let Some(heard) = self.upstream.heard.recv().await {
+        let mut early = self.early;
+        while let Some(heard) = match early.pop_front() {
+            Some(heard) => Some(heard),
+            None => self.upstream.heard.recv().await,
+        } {
             if let Heard::Line(line) = heard
                 && !(self.folds && line.starts_with(b"\t"))
             {

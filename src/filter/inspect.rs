@@ -242,6 +242,7 @@ fn least_grant(interface: &str, usual: &str, functions: &[String]) -> String {
             format!("edit = {{ {} }}", parts.join(", "))
         }
         "tables" => "tables = []".to_owned(),
+        "http" => "http = []".to_owned(),
         "kv" => "kv = true".to_owned(),
         "mark" => {
             let mut lines = Vec::new();

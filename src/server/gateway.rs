@@ -46,11 +46,13 @@ pub enum BuildError {
 pub struct Environment {
     /// Makes the connections to the upstream.
     pub dialer: Arc<dyn Dial>,
+    /// What filters can reach beyond the mail at hand; None: the clock and the DNS there are.
+    pub outside: Option<Outside>,
 }
 
 impl Default for Environment {
     fn default() -> Self {
-        Environment { dialer: Arc::new(Tcp) }
+        Environment { dialer: Arc::new(Tcp), outside: None }
     }
 }
 
@@ -98,7 +100,8 @@ impl Generation {
         let known = before.and_then(|old| old.accounts.as_ref());
         let accounts = config.auth.as_ref().map(|settings| accounts(settings, known, &mut renewal)).transpose()?;
         let resolver = Resolver::new(&config.resolver)?;
-        let outside = Outside::real(&resolver, &environment.dialer);
+        let outside = environment.outside.clone();
+        let outside = outside.unwrap_or_else(|| Outside::real(&resolver, &environment.dialer));
         let chain = Chain::reload(before.map(|old| &*old.chain), &config, &outside)?;
         let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
         Ok(Generation {
@@ -118,6 +121,12 @@ impl Generation {
     #[must_use]
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// The filters.
+    #[must_use]
+    pub fn chain(&self) -> &Arc<Chain> {
+        &self.chain
     }
 
     /// An upstream's answer about a recipient: yes, and "no such user", are kept where the operator wants that.

@@ -18,7 +18,7 @@ use wasmilter::server::Environment;
 const AT_ONCE: usize = 8;
 /// Far longer than anything here takes: a dialog that waits this long has failed.
 const WAIT: Duration = Duration::from_secs(20);
-const PATIENCE: Patience = Patience { answer: WAIT, answered_instead: WAIT };
+const PATIENCE: Patience = Patience { answer: WAIT, otherwise: WAIT };
 
 /// What the configurations of the dialogs may name.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ fn set(script: &Script, around: &Surroundings, upstream: SocketAddr) -> Result<S
         _ => None,
     };
     let config = config::parse(&text, &path.display().to_string(), &environment).map_err(|e| e.to_string())?;
-    Ok(Setting { config, environment: Environment::default(), clock: None })
+    Ok(Setting { config, environment: Environment::default(), clock: None, prepare: None })
 }
 
 /// What the puppet is granted, without tables and routes: also where a configuration says `grants = { PUPPET, … }`.

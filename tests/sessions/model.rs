@@ -110,7 +110,8 @@ fn gateway(play: &Play, model: Model) -> Arc<Gateway> {
         play.connect
     );
     let config = config::parse(&text, "model.toml", &|_| None).unwrap_or_else(|error| panic!("{error}"));
-    let generation = Generation::build_with(config, None, Environment { dialer: Arc::new(model) }).unwrap();
+    let generation =
+        Generation::build_with(config, None, Environment { dialer: Arc::new(model), outside: None }).unwrap();
     Gateway::new(generation, Metrics::detached().unwrap())
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "../dialogs/components.rs"]
 mod components;
+
+mod dialogs;
 mod inspect;
 mod run;
 

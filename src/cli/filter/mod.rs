@@ -4,6 +4,7 @@
 //! What comes from a filter or a message is shown escaped ([`printable`](crate::report::printable)); a terminal is
 //! asked for colours, a file is not.
 
+mod answers;
 mod build;
 mod diff;
 mod envelope;
@@ -17,6 +18,7 @@ mod play;
 mod project;
 mod run;
 mod site;
+mod test;
 mod trouble;
 mod watch;
 
@@ -34,6 +36,8 @@ pub enum Filter {
     Inspect(inspect::Inspect),
     /// Run a filter over messages, offline, and show what it does with them and what that costs.
     Run(Box<run::Run>),
+    /// Replay a filter's dialogs behind the real gateway, with answers of DNS and clock that the dialogs give.
+    Test(test::Test),
 }
 
 /// How results are shown.
@@ -55,6 +59,7 @@ pub fn run(command: &Filter) -> anyhow::Result<ExitCode> {
         Filter::Build(args) => return build::run(args),
         Filter::Inspect(args) => inspect::run(args),
         Filter::Run(args) => run::run(args),
+        Filter::Test(args) => test::run(args),
     };
     done.or_else(Trouble::tell)
 }

@@ -5,11 +5,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::answers::{Answers, World};
 use super::inspect;
-use super::trouble::{EXIT_CONFIG, EXIT_DATA, EXIT_USAGE, Trouble};
+use super::trouble::{EXIT_CONFIG, EXIT_DATA, EXIT_SOFTWARE, EXIT_USAGE, Trouble};
 use crate::chain::Chain;
 use crate::config::{self, Config, SettingsJson};
-use crate::filter::Inspection;
+use crate::filter::{Clock, Inspection, Outside};
+use crate::net::dial::{Dial, Tcp};
+use crate::net::dns::Resolver;
 
 /// Lines a filter may log in a tool: somebody wants to read them.
 const LOG_LINES_PER_SECOND: u32 = 100_000;
@@ -32,6 +35,12 @@ pub(super) struct SiteArgs {
     /// A table it may look into, with a file of its entries; as often as needed.
     #[arg(long = "table", value_name = "NAME=FILE", value_parser = table)]
     tables: Vec<(String, PathBuf)>,
+    /// Answers of the DNS, of servers and of the stores, a line each, as in the head of a dialog (docs/dialogs.md).
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Let it ask the real DNS, and servers that `--grant 'http = […]'` names. Otherwise only what `--answers` says is answered.
+    #[arg(long, conflicts_with = "answers")]
+    online: bool,
 }
 
 fn table(text: &str) -> Result<(String, PathBuf), String> {
@@ -47,17 +56,50 @@ pub(super) struct Site {
     pub listeners: Vec<String>,
     /// What was decided for whoever runs it.
     pub notes: Vec<String>,
+    /// What they can ask; None: whatever there is.
+    world: Option<World>,
 }
 
 impl Site {
     /// Loads these components.
     pub(super) fn open(args: &SiteArgs, components: &[&Path], instances: u32) -> Result<Site, Trouble> {
         let mut notes = Vec::new();
-        let config = configuration(args, components, instances, &mut notes)?;
+        let answers = answers(args)?;
+        let config = configuration(args, &answers, components, instances, &mut notes)?;
         let listeners = config.listeners.iter().map(|listener| listener.name.clone()).collect();
-        let chain = Chain::load(&config).map_err(not_loaded)?;
-        Ok(Site { chain: Arc::new(chain), listeners, notes })
+        let (outside, world) = outside(args, &answers, &config)?;
+        let chain = Chain::load_with(&config, &outside).map_err(not_loaded)?;
+        if let Some(world) = &world {
+            let help = "see the kv lines of --answers";
+            world.kv().fill(&chain).map_err(|why| Trouble::new(EXIT_DATA, why, help))?;
+        }
+        Ok(Site { chain: Arc::new(chain), listeners, notes, world })
     }
+
+    /// Questions of the filters that nobody answered, since they are run offline.
+    pub(super) fn unanswered(&self) -> Vec<String> {
+        self.world.as_ref().map(World::unanswered).unwrap_or_default()
+    }
+}
+
+/// Of the file that was named.
+fn answers(args: &SiteArgs) -> Result<Answers, Trouble> {
+    let Some(path) = &args.answers else { return Ok(Answers::default()) };
+    let text = std::fs::read_to_string(path).map_err(|why| Trouble::unreadable(path, &why))?;
+    Answers::parse(&text).map_err(|(line, why)| {
+        let what = format!("{}:{line}: {why}", path.display());
+        Trouble::new(EXIT_DATA, what, "docs/dialogs.md says how answers are written")
+    })
+}
+
+fn outside(args: &SiteArgs, answers: &Answers, config: &Config) -> Result<(Outside, Option<World>), Trouble> {
+    if args.online {
+        let resolver = Resolver::new(&config.resolver).map_err(|why| Trouble::new(EXIT_SOFTWARE, why, ""))?;
+        let dialer: Arc<dyn Dial> = Arc::new(Tcp);
+        return Ok((Outside::real(&resolver, &dialer), None));
+    }
+    let world = answers.world(&Clock::System);
+    Ok((world.outside.clone(), Some(world)))
 }
 
 /// A chain refused, and what helps.
@@ -78,13 +120,14 @@ pub(super) fn not_loaded(why: impl std::fmt::Display) -> Trouble {
 /// A configuration with a listener for each component.
 fn configuration(
     args: &SiteArgs,
+    answers: &Answers,
     components: &[&Path],
     instances: u32,
     notes: &mut Vec<String>,
 ) -> Result<Config, Trouble> {
     let mut config = match &args.config {
         Some(path) => configured(path, args.name.as_deref(), components)?,
-        None => made_up(args, components, notes)?,
+        None => made_up(args, answers, components, notes)?,
     };
     config.engine.instances = Some(instances);
     config.engine.cache_dir = None;
@@ -135,14 +178,19 @@ fn configured(path: &Path, name: Option<&str>, components: &[&Path]) -> Result<C
 }
 
 /// The least that makes a configuration, with the filters granted what was said, or what they import.
-fn made_up(args: &SiteArgs, components: &[&Path], notes: &mut Vec<String>) -> Result<Config, Trouble> {
+fn made_up(
+    args: &SiteArgs,
+    answers: &Answers,
+    components: &[&Path],
+    notes: &mut Vec<String>,
+) -> Result<Config, Trouble> {
     let mut toml = String::from(BASE);
     for (name, path) in &args.tables {
         let _ = writeln!(toml, "[table.{}]\nfile = {}", inspect::quoted(name), inspect::quoted(&absolute(path)));
     }
     for (place, component) in components.iter().enumerate() {
         let grants = if args.grants.is_empty() {
-            let grants = everything(&inspect::look(component)?, &args.tables);
+            let grants = everything(&inspect::look(component)?, &args.tables, &answers.servers());
             if place == 0 && !grants.is_empty() {
                 notes.push(format!("granted what it imports: {}", grants.join(", ")));
             }
@@ -181,15 +229,14 @@ fn absolute(path: &Path) -> String {
 }
 
 /// All that a filter imports, as widely as it can be said, and the verdicts that need a grant.
-pub(super) fn everything(found: &Inspection, tables: &[(String, PathBuf)]) -> Vec<String> {
+pub(super) fn everything(found: &Inspection, tables: &[(String, PathBuf)], servers: &[String]) -> Vec<String> {
+    let list = |names: &mut dyn Iterator<Item = &str>| names.map(inspect::quoted).collect::<Vec<_>>().join(", ");
     let mut grants: Vec<String> = found
         .grants()
         .into_iter()
         .map(|grant| match grant {
-            "tables = []" => {
-                let names: Vec<String> = tables.iter().map(|(name, _)| inspect::quoted(name)).collect();
-                format!("tables = [{}]", names.join(", "))
-            }
+            "tables = []" => format!("tables = [{}]", list(&mut tables.iter().map(|(name, _)| name.as_str()))),
+            "http = []" => format!("http = [{}]", list(&mut servers.iter().map(String::as_str))),
             grant => grant.replace("headers = [\"X-Example\"]", "headers = true"),
         })
         .collect();

@@ -40,6 +40,12 @@ impl Watch {
     pub(super) fn take(&self, session: &str) -> Vec<Line> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(session).unwrap_or_default()
     }
+
+    /// Of all sessions.
+    pub(super) fn take_all(&self) -> Vec<Line> {
+        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        all.into_values().flatten().collect()
+    }
 }
 
 impl<S: Subscriber> Layer<S> for Watch {

@@ -21,6 +21,7 @@ use super::watch::Watch;
 use crate::report::printable;
 use crate::smtp::{ForwardPath, ReversePath};
 use against::Comparison;
+pub(super) use show::log_line;
 use summary::Summary;
 
 /// Of `--against`: something differs, and the question cannot be answered.
@@ -28,6 +29,8 @@ const EXIT_DIFFERENT: u8 = 1;
 const EXIT_TROUBLE: u8 = 2;
 /// The filter failed at a message.
 const EXIT_FAULTS: u8 = 1;
+/// Questions without an answer that are told.
+const UNANSWERED_SHOWN: usize = 10;
 /// Slots of the pool for each job and filter.
 const SLOTS_PER_JOB: u32 = 16;
 
@@ -109,13 +112,25 @@ fn play_all(args: &Run) -> Result<ExitCode, Trouble> {
     let site = Site::open(&args.site, &components, SLOTS_PER_JOB * jobs)?;
     let players: Vec<Player> = site.listeners.iter().map(|listener| args.player(&site, listener, &watch)).collect();
     let out = Out { args, paint: Paint::stdout(), single: true, held: None };
-    match players.as_slice() {
+    let status = match players.as_slice() {
         [this, other] => compare(args, mails, jobs, this, other),
         [only] => {
             out.notes(&site.notes)?;
             alone(mails, jobs, only, out)
         }
         _ => Err(Trouble::new(EXIT_USAGE, "there is no filter to run", "")),
+    }?;
+    report_unanswered(&site.unanswered());
+    Ok(status)
+}
+
+/// What filters asked and nobody answered: whoever reads the verdicts has to know.
+fn report_unanswered(questions: &[String]) {
+    for question in questions.iter().take(UNANSWERED_SHOWN) {
+        eprintln!("wasmilter: asked, and not answered: {}", printable(question));
+    }
+    if !questions.is_empty() {
+        eprintln!("  help: write the answers into a file for --answers, or ask the world: --online");
     }
 }
 

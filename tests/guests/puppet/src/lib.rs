@@ -9,7 +9,7 @@ mod world;
 wit_bindgen::generate!({ path: "../../../filters/wit", world: "wasmilter:filter/everything", generate_all });
 
 use exports::wasmilter::filter as stages;
-use wasmilter::filter::types::{Action, AuthInfo, Endpoint, Header, Path, TlsInfo, Verdict};
+use wasmilter::filter::types::{Action, AuthInfo, Endpoint, Header, Path, Reply, TlsInfo, Verdict};
 
 struct Puppet;
 
@@ -32,6 +32,11 @@ fn act(stage: &str, subject: &str) -> Verdict {
     let mut reason = None;
     for trick in script(stage) {
         let (name, argument) = trick.split_once(' ').unwrap_or((&trick, ""));
+        if name == "aloud" {
+            // What it found out is the client's to hear.
+            let reply = Reply { code: 550, enhanced: None, text: vec![reason.clone().unwrap_or_default()] };
+            return Verdict { action: Action::Reject, reply: Some(reply), reason };
+        }
         match tricks::play(name, argument, subject) {
             tricks::Done::Verdict(verdict) => return Verdict { reason: verdict.reason.clone().or(reason), ..verdict },
             tricks::Done::Said(said) => reason = Some(said),
