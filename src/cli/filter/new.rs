@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::project::{Language, Project, name_fault, write_new};
-use super::{build, ours};
+use super::{Trouble, build, ours, test};
 
 /// EX_USAGE of sysexits.
 const EXIT_USAGE: u8 = 64;
@@ -29,7 +29,7 @@ pub struct New {
     no_build: bool,
 }
 
-/// Makes the folder, then builds what is in it.
+/// Makes the folder, then builds and tests what is in it.
 ///
 /// # Errors
 /// The folder is in the way or cannot be written; a tool is missing or fails.
@@ -48,7 +48,8 @@ pub(super) fn run(args: &New) -> anyhow::Result<ExitCode> {
         format!("{} is written, and does not build yet. Then: wasmilter filter build {0}", dir.display())
     })?;
     build::report(&project, &built)?;
-    next_steps(&project)
+    let tested = test::folder(&project.dir).or_else(Trouble::tell)?;
+    if tested == ExitCode::SUCCESS { next_steps(&project) } else { Ok(tested) }
 }
 
 /// What to type now.
@@ -58,6 +59,7 @@ fn next_steps(project: &Project) -> anyhow::Result<ExitCode> {
     for (words, what) in [
         (format!("cd {}", project.dir.display()), ""),
         ("wasmilter filter build".to_owned(), "makes it anew"),
+        ("wasmilter filter test".to_owned(), "plays tests/*.dialog"),
         (format!("wasmilter filter run {component} MAIL"), "shows what it does with mail you have"),
         (format!("wasmilter filter inspect {component}"), "the section for wasmilter.toml"),
     ] {

@@ -5,7 +5,7 @@ mod report;
 mod stage;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,6 +48,11 @@ struct Tried {
     log: Vec<Line>,
     /// Questions that nothing in the dialog answers.
     unanswered: Vec<String>,
+}
+
+/// All dialogs of a filter's folder.
+pub(super) fn folder(dir: &Path) -> Result<ExitCode, Trouble> {
+    run(&Test { filter: dir.to_owned(), dialogs: Vec::new(), format: Format::Text })
 }
 
 /// Replays them, one after the other. Status 1 when one is not heard as written.
