@@ -5,6 +5,7 @@
 #[path = "../dialogs/components.rs"]
 mod components;
 
+mod bench;
 mod dialogs;
 mod inspect;
 mod run;

@@ -5,6 +5,7 @@
 //! asked for colours, a file is not.
 
 mod answers;
+mod bench;
 mod build;
 mod diff;
 mod envelope;
@@ -38,6 +39,8 @@ pub enum Filter {
     Run(Box<run::Run>),
     /// Replay a filter's dialogs behind the real gateway, with answers of DNS and clock that the dialogs give.
     Test(test::Test),
+    /// Measure what a filter costs, beside a filter that does nothing.
+    Bench(bench::Bench),
 }
 
 /// How results are shown.
@@ -60,6 +63,7 @@ pub fn run(command: &Filter) -> anyhow::Result<ExitCode> {
         Filter::Inspect(args) => inspect::run(args),
         Filter::Run(args) => run::run(args),
         Filter::Test(args) => test::run(args),
+        Filter::Bench(args) => bench::run(args),
     };
     done.or_else(Trouble::tell)
 }
