@@ -1,9 +1,11 @@
-//! Floor 9: the operator's door: `GET /metrics` and `GET /healthz` over HTTP, on a loopback address unless the
-//! configuration says otherwise. It shows, and changes nothing.
+//! Floor 9: the operator's door: `GET /metrics`, `/healthz` and `/filters` over HTTP, on a loopback address unless the
+//! configuration says otherwise. It shows, and changes nothing, but for one request from this machine: a filter is read
+//! again ([`filters`]).
 //!
 //! It is the last to go at shutdown, so that a load balancer sees 503 while sessions end. Connections are bounded in
 //! number and in time: it is no place to wait at.
 
+mod filters;
 mod listener;
 #[cfg(test)]
 mod tests;
@@ -16,12 +18,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use crate::config;
 use crate::report::Metrics;
 
+pub use filters::{Exchanged, Filters, Order, RELOAD_HEADER};
 pub use listener::{CONNECTION_TIME_MAX, CONNECTIONS_MAX};
 
 /// How the gateway is, at this moment.
@@ -55,6 +58,7 @@ pub struct Admin {
 struct Shown {
     metrics: Metrics,
     health: Box<dyn Fn() -> Health + Send + Sync>,
+    filters: Filters,
     began: Instant,
 }
 
@@ -81,12 +85,18 @@ impl Admin {
         self,
         metrics: Metrics,
         health: impl Fn() -> Health + Send + Sync + 'static,
+        filters: Filters,
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
-        let shown = Arc::new(Shown { metrics, health: Box::new(health), began: Instant::now() });
-        let router =
-            Router::new().route("/metrics", get(metrics_text)).route("/healthz", get(healthz)).with_state(shown);
-        let serving = axum::serve(listener::Limited::new(self.listener), router).with_graceful_shutdown(stop);
+        let shown = Arc::new(Shown { metrics, health: Box::new(health), filters, began: Instant::now() });
+        let router = Router::new()
+            .route("/metrics", get(metrics_text))
+            .route("/healthz", get(healthz))
+            .route("/filters", get(filters::list))
+            .route("/filters/{name}/reload", post(filters::reload))
+            .with_state(shown);
+        let service = router.into_make_service_with_connect_info::<filters::Peer>();
+        let serving = axum::serve(listener::Limited::new(self.listener), service).with_graceful_shutdown(stop);
         if let Err(error) = serving.await {
             tracing::error!(address = %self.address, %error, "the admin address is no longer served");
         }

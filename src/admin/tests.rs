@@ -32,7 +32,18 @@ async fn start() -> Running {
         upstream_last_ok: Some(SystemTime::now() - Duration::from_secs(5)),
     };
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(admin.serve(metrics, health, async move {
+    let (orders, mut ordered) = tokio::sync::mpsc::channel::<Order>(1);
+    tokio::spawn(async move {
+        while let Some(order) = ordered.recv().await {
+            let _ = order.answer.send(match &*order.name {
+                "good" => Exchanged::Done(serde_json::json!({ "filter": "good" })),
+                "a b" => Exchanged::Refused("does not compile".into()),
+                _ => Exchanged::Unknown("there is none".into()),
+            });
+        }
+    });
+    let filters = Filters { list: Box::new(|| serde_json::json!([{ "name": "good" }])), orders };
+    let task = tokio::spawn(admin.serve(metrics, health, filters, async move {
         let _ = stopped.await;
     }));
     Running { address, draining, stop: Some(stop), task }
@@ -98,4 +109,28 @@ async fn a_connection_that_only_waits_is_cut() {
     // The clock is the test's: it jumps to the deadline once everybody waits.
     let _ = tcp.read_to_end(&mut rest).await;
     assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
+}
+
+#[tokio::test]
+async fn a_filter_is_exchanged_only_by_who_says_so() {
+    let running = start().await;
+    let list = ask(running.address, "GET /filters HTTP/1.1").await;
+    assert!(list.starts_with("HTTP/1.1 200 ") && list.ends_with("[{\"name\":\"good\"}]\n"), "{list}");
+    for (request, status) in [
+        ("POST /filters/good/reload HTTP/1.1\r\nX-Wasmilter: reload", 200),
+        ("POST /filters/a%20b/reload HTTP/1.1\r\nX-Wasmilter: reload", 422),
+        ("POST /filters/other/reload HTTP/1.1\r\nX-Wasmilter: reload", 404),
+        // What a form of a web page can send.
+        ("POST /filters/good/reload HTTP/1.1\r\nContent-Type: text/plain", 403),
+        ("POST /filters/good/reload HTTP/1.1\r\nX-Wasmilter: reload\r\nHost: evil.example", 400),
+        ("GET /filters/good/reload HTTP/1.1\r\nX-Wasmilter: reload", 405),
+        ("POST /filters HTTP/1.1\r\nX-Wasmilter: reload", 405),
+    ] {
+        let answer = ask(running.address, request).await;
+        // Two Hosts are no request at all.
+        let fits = answer.starts_with(&format!("HTTP/1.1 {status} "));
+        assert!(fits || status == 400 && answer.starts_with("HTTP/1.1 403 "), "{request}: {answer}");
+    }
+    let long = format!("POST /filters/{}/reload HTTP/1.1\r\nX-Wasmilter: reload", "x".repeat(300));
+    assert!(ask(running.address, &long).await.starts_with("HTTP/1.1 404 "));
 }

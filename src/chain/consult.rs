@@ -36,7 +36,7 @@ pub(super) async fn run(chain: &ListenerChain, state: &mut State, mut call: Call
         outcome.time += took;
         link.calls = link.calls.saturating_add(1);
         if in_shadow {
-            let answer = answer.inspect_err(|fault| note_fault(ctx, fault));
+            let answer = answer.inspect_err(|fault| note_fault(ctx, program, fault));
             shadow::settle(link, program, stage, answer, took, &mut desk, &mut outcome);
             continue;
         }
@@ -168,6 +168,7 @@ fn settle(
     if said != Said::Next || reason.is_some() {
         outcome.opinions.push(Opinion {
             filter: program.profile().name.clone(),
+            version: program.version().cloned(),
             stage,
             action: said.name(),
             reason: reason.clone(),
@@ -203,10 +204,11 @@ fn settle_fault(
     outcome: &mut Outcome,
 ) -> bool {
     let kind = fault.kind.name();
-    note_fault(ctx, fault);
+    note_fault(ctx, program, fault);
     let name = fault.filter.clone();
     let reason = Some(kind.to_owned());
-    let opinion = Opinion { filter: name.clone(), stage: fault.stage, action: "fault", reason, time: took };
+    let version = program.version().cloned();
+    let opinion = Opinion { filter: name.clone(), version, stage: fault.stage, action: "fault", reason, time: took };
     outcome.opinions.push(opinion);
     let (action, reply) = match program.profile().config.on_fault {
         // Not the filter's: what the operator wants of its faults, `next` above all, is not meant for this.
@@ -226,10 +228,12 @@ fn settle_fault(
 }
 
 /// For the operator: a line and a number.
-pub(super) fn note_fault(ctx: &Context, fault: &Fault) {
+pub(super) fn note_fault(ctx: &Context, program: &Program, fault: &Fault) {
+    program.profile().memory.failed();
     let kind = fault.kind.name();
     tracing::warn!(
         filter = %fault.filter,
+        version = program.version().map(|version| &**version),
         stage = fault.stage.name(),
         kind,
         session = %ctx.session.id,

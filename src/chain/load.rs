@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::outcome::BodyMode;
 use super::when::Conditions;
 use crate::config::{self, Config};
-use crate::filter::{Host, LoadError, Memory, Outside, Profile, Program};
+use crate::filter::{Host, HostOptions, LoadError, Memory, Outside, Profile, Program};
 use crate::mail::Stage;
 use crate::state::tables::{Table, TableError};
 
@@ -24,7 +24,7 @@ pub enum ChainError {
 pub struct Chain {
     /// None: there are no filters, and no engine either.
     host: Option<Arc<Host>>,
-    wanted_slots: Option<u32>,
+    options: HostOptions,
     programs: Vec<Arc<Program>>,
     tables: Vec<Arc<Table>>,
     listeners: Vec<Arc<ListenerChain>>,
@@ -95,9 +95,11 @@ impl Chain {
         let host = host(old, config)?;
         let mut programs = Vec::new();
         if let Some(host) = &host {
-            for filter in in_order(&config.filters) {
+            for filter in &config.filters {
                 programs.push(load_filter(old, config, filter, host, &tables, outside)?);
             }
+            // inspect → decide → transform → seal, and as written within a phase (the sort is stable).
+            programs.sort_by_key(|program| program.phase());
         }
         // Nothing can fail any more.
         for (table, content) in &replaced {
@@ -108,8 +110,37 @@ impl Chain {
         for program in &programs {
             program.profile().memory.adopt(&program.profile().config);
         }
+        announce(old.map_or(&[], |old| &old.programs), &programs);
         let listeners = config.listeners.iter().map(|l| Arc::new(listener(l, config, &programs))).collect();
-        Ok(Chain { host, wanted_slots: config.engine.instances, programs, tables, listeners })
+        Ok(Chain { host, options: options(config), programs, tables, listeners })
+    }
+
+    /// The same chain with one filter read anew. It shares everything else with this one, whose sessions go on.
+    ///
+    /// # Errors
+    /// Why the filter cannot be loaded.
+    pub fn with_fresh(&self, config: &Config, name: &str) -> Result<Chain, ChainError> {
+        let mut programs = self.programs.clone();
+        let named = config.filters.iter().find(|filter| filter.name == name);
+        if let (Some(filter), Some(host)) = (named, &self.host) {
+            let outside = self.program(name).map(|known| known.profile().outside.clone()).unwrap_or_default();
+            let fresh = load_filter(Some(self), config, filter, host, &self.tables, &outside)?;
+            programs = config.filters.iter().filter_map(|f| self.program(&f.name).cloned()).collect();
+            for program in &mut programs {
+                if *program.profile().name == *name {
+                    *program = Arc::clone(&fresh);
+                }
+            }
+            programs.sort_by_key(|program| program.phase());
+        }
+        announce(&self.programs, &programs);
+        let listeners = config.listeners.iter().map(|l| Arc::new(listener(l, config, &programs))).collect();
+        let (host, tables) = (self.host.clone(), self.tables.clone());
+        Ok(Chain { host, options: self.options, programs, tables, listeners })
+    }
+
+    fn program(&self, name: &str) -> Option<&Arc<Program>> {
+        self.programs.iter().find(|program| *program.profile().name == *name)
     }
 
     pub(super) fn listener(&self, name: &str) -> Option<&Arc<ListenerChain>> {
@@ -128,11 +159,17 @@ impl Chain {
     }
 }
 
-/// inspect → decide → transform → seal, and as written within a phase (the sort is stable).
-fn in_order(filters: &[config::Filter]) -> Vec<&config::Filter> {
-    let mut filters: Vec<_> = filters.iter().collect();
-    filters.sort_by_key(|filter| filter.phase);
-    filters
+/// `wasmilter_loaded_filter_info`: 1 for what runs, 0 for what ran before.
+fn announce(before: &[Arc<Program>], now: &[Arc<Program>]) {
+    for (programs, value) in [(before, 0.0), (now, 1.0)] {
+        for program in programs {
+            let filter = program.profile().name.to_string();
+            let version = program.version().map(ToString::to_string).unwrap_or_default();
+            let phase = program.phase().name();
+            metrics::gauge!("wasmilter_loaded_filter_info", "filter" => filter, "version" => version, "phase" => phase)
+                .set(value);
+        }
+    }
 }
 
 /// The old engine if it has the right size, since two pools take twice the room.
@@ -142,11 +179,15 @@ fn host(old: Option<&Chain>, config: &Config) -> Result<Option<Arc<Host>>, LoadE
     }
     if let Some(old) = old
         && let Some(host) = &old.host
-        && old.wanted_slots == config.engine.instances
+        && old.options == options(config)
     {
         return Ok(Some(Arc::clone(host)));
     }
-    Host::new(config.engine.instances).map(|host| Some(Arc::new(host)))
+    Host::new(options(config)).map(|host| Some(Arc::new(host)))
+}
+
+fn options(config: &Config) -> HostOptions {
+    HostOptions { instances: config.engine.instances, backtrace_lines: config.engine.backtrace_lines }
 }
 
 fn load_filter(
@@ -157,7 +198,7 @@ fn load_filter(
     tables: &[Arc<Table>],
     outside: &Outside,
 ) -> Result<Arc<Program>, ChainError> {
-    let known = old.and_then(|old| old.programs.iter().find(|p| *p.profile().name == *filter.name));
+    let known = old.and_then(|old| old.program(&filter.name));
     let memory = Memory::for_next(filter, known.map(|p| &p.profile().memory));
     let granted = tables.iter().filter(|table| filter.grants.tables.iter().flatten().any(|name| name == table.name()));
     let http = filter.grants.http.as_ref().map(|grant| outside.http(grant)).transpose();
@@ -170,8 +211,7 @@ fn load_filter(
         outside: outside.clone(),
         http,
     });
-    let cache = config.engine.cache_dir.as_deref();
-    Ok(Program::load(host, profile, cache, known.map(AsRef::as_ref))?)
+    Ok(Program::load(host, profile, &config.engine, known.map(AsRef::as_ref))?)
 }
 
 fn listener(listener: &config::Listener, config: &Config, programs: &[Arc<Program>]) -> ListenerChain {

@@ -100,6 +100,8 @@ impl Outcome {
 #[derive(Debug, Clone)]
 pub struct Opinion {
     pub filter: Arc<str>,
+    /// As the filter says itself.
+    pub version: Option<Arc<str>>,
     pub stage: Stage,
     /// As in the contract; `fault` where there was one.
     pub action: &'static str,

@@ -46,7 +46,8 @@ pub(super) fn settle(
     };
     if action != Said::Next.name() || reason.is_some() {
         let filter = program.profile().name.clone();
-        outcome.shadows.push(Opinion { filter, stage, action, reason, time: took });
+        let version = program.version().cloned();
+        outcome.shadows.push(Opinion { filter, version, stage, action, reason, time: took });
     }
 }
 

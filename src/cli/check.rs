@@ -8,12 +8,14 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::accounts::PasswordFile;
-use crate::chain::Chain;
+use crate::chain::{Chain, ChainError};
 use crate::config::{
     Believed, Config, Filter, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server, Servers,
     TableSource, UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
 };
+use crate::filter::LoadError;
 use crate::net::tls::{Identity, Terms};
+use crate::report::printable;
 use crate::state::tables::Table;
 use crate::upstream;
 
@@ -47,26 +49,26 @@ pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
     for warning in &warnings {
         writeln!(errors, "{}\n", warning.render(colour))?;
     }
-    let (faults, notes) = open_what_it_names(&config);
+    let (faults, notes, chain) = open_what_it_names(&config);
     for note in &notes {
         writeln!(errors, "warning: {note}\n")?;
     }
     for fault in &faults {
-        writeln!(errors, "error: {fault}")?;
+        writeln!(errors, "{}{fault}", if fault.starts_with("error:") { "" } else { "error: " })?;
     }
     if !faults.is_empty() {
         return Ok(ExitCode::from(EXIT_CONFIG));
     }
-    write!(std::io::stdout().lock(), "OK {}\n\n{}", args.config.display(), summary(&config))?;
+    write!(std::io::stdout().lock(), "OK {}\n\n{}", args.config.display(), summary(&config, chain.as_ref()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is wrong with the files a configuration names, and what may be; one sentence each.
-fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>) {
+/// What is wrong with the files a configuration names, and what may be; one sentence each. And its filters, loaded.
+fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>, Option<Chain>) {
     let mut faults = missing_files(config);
-    let mut notes = Vec::new();
+    let (mut notes, mut chain) = (Vec::new(), None);
     if !faults.is_empty() {
-        return (faults, notes);
+        return (faults, notes, None);
     }
     if let Some(files) = &config.tls {
         match Identity::load(files, SystemTime::now()) {
@@ -92,10 +94,15 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>) {
         // Whoever runs a check is not always the gateway's user, whose cache it is.
         let mut config = config.clone();
         config.engine.cache_dir = None;
-        faults.extend(Chain::load(&config).err().map(|error| error.to_string()));
+        match Chain::load(&config) {
+            Ok(loaded) => chain = Some(loaded),
+            // Shown as the other errors of the file are.
+            Err(ChainError::Filter(LoadError::Settings { errors, .. })) => faults.push(errors.to_string()),
+            Err(error) => faults.push(error.to_string()),
+        }
     }
     faults.extend(tables);
-    (faults, notes)
+    (faults, notes, chain)
 }
 
 /// Everything the configuration names that cannot be opened, one sentence each.
@@ -150,7 +157,7 @@ fn unreadable(path: &Path) -> Option<String> {
 }
 
 /// Who connects where, where mail goes, and who may send what to whom.
-fn summary(config: &Config) -> String {
+fn summary(config: &Config, chain: Option<&Chain>) -> String {
     let mut out = String::new();
     for listener in &config.listeners {
         line(&mut out, "listens", &listener_line(listener));
@@ -167,6 +174,9 @@ fn summary(config: &Config) -> String {
     line(&mut out, "relays for", &list_or(networks.chain(logins), "nobody"));
     for filter in &config.filters {
         line(&mut out, "filters with", &filter_line(config, filter));
+        if let Some(said) = chain.and_then(|chain| described(chain, &filter.name)) {
+            line(&mut out, "", &said);
+        }
     }
     let size = config.limits.message_bytes.map_or("any".to_owned(), show_size);
     let recipients = config.limits.recipients.map_or("any number of".to_owned(), |count| count.to_string());
@@ -180,6 +190,19 @@ fn summary(config: &Config) -> String {
 fn line(out: &mut String, what: &str, value: &str) {
     // Writing to a text does not fail.
     let _ = writeln!(out, "  {what:<14} {value}");
+}
+
+/// What a filter says of itself, and who signed it.
+fn described(chain: &Chain, name: &str) -> Option<String> {
+    let program = chain.programs().find(|program| *program.profile().name == *name)?;
+    let mut said = vec![program.phase().name().to_owned()];
+    if let Some(about) = program.about() {
+        said.insert(0, format!("{}: {}", about.version, printable(&about.summary)));
+    }
+    if let Some(signed) = program.signed() {
+        said.push(format!("signed by {}: {}", signed.key_id, printable(&signed.comment)));
+    }
+    Some(said.join("; "))
 }
 
 fn list_or(items: impl Iterator<Item = String>, none: &str) -> String {
@@ -271,7 +294,7 @@ mod tests {
   at most        50 MiB a message, 1000 recipients
   metrics at     http://127.0.0.1:9925/metrics
 ";
-        assert_eq!(summary(&config), expected);
+        assert_eq!(summary(&config, None), expected);
     }
 
     #[test]
@@ -295,7 +318,7 @@ sender-domains = ["<>", ".example.net"]
 recipient-domains = "example.org"
 "#;
         let config = parse(&format!("{text}{filters}"), "wasmilter.toml", &|_| None).unwrap();
-        let summary = summary(&config);
+        let summary = summary(&config, None);
         let shown: Vec<&str> =
             summary.lines().filter_map(|line| line.split_once("filters with")).map(|s| s.1.trim()).collect();
         let some = "some (/f/some.wasm), at mx, submission, for clients in 192.0.2.0/24, 2001:db8::/32; clients not in \

@@ -8,15 +8,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::load::load;
-use crate::admin::{Admin, Health};
+use crate::admin::{Admin, Exchanged, Filters, Health, Order};
 use crate::config::{self, Config};
 use crate::net::files;
 use crate::net::inherit::Inherited;
 use crate::report::{self, Metrics};
-use crate::server::{Gateway, Generation, Listeners};
+use crate::server::{ExchangeError, Gateway, Generation, Listeners};
 
 /// Where a package puts it.
 pub const CONFIG_DEFAULT: &str = "/etc/wasmilter/wasmilter.toml";
@@ -65,6 +66,8 @@ struct Running {
     gateway: Arc<Gateway>,
     listeners: Listeners,
     door: Option<Door>,
+    /// To this loop: one thing changes at a time.
+    orders: mpsc::Sender<Order>,
 }
 
 /// The admin address, when there is one.
@@ -82,7 +85,8 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
     if let Err(error) = files::raise() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let mut running = start(config, inherited).await?;
+    let (orders, mut ordered) = mpsc::channel(1);
+    let mut running = start(config, inherited, orders).await?;
     notify(&[NotifyState::Ready]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
     loop {
@@ -94,6 +98,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
                 }
                 notify(&[NotifyState::Ready]);
             }
+            Some(order) = ordered.recv() => exchange(&running.gateway, order).await,
             _ = sweep.tick() => running.gateway.sweep(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -115,7 +120,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start(config: Config, inherited: Inherited) -> anyhow::Result<Running> {
+async fn start(config: Config, inherited: Inherited, orders: mpsc::Sender<Order>) -> anyhow::Result<Running> {
     let metrics = Metrics::install()?;
     // Compiling filters takes processor time, before anybody is served.
     let generation = Generation::build(config, None)?;
@@ -124,14 +129,14 @@ async fn start(config: Config, inherited: Inherited) -> anyhow::Result<Running> 
     let mut listeners = Listeners::new(inherited);
     let sockets = listeners.bind(&config)?;
     let door = match &config.admin {
-        Some(settings) => Some(open_door(settings, Admin::bind(settings).await?, &gateway)),
+        Some(settings) => Some(open_door(settings, Admin::bind(settings).await?, &gateway, &orders)),
         None => None,
     };
     listeners.accept(&gateway, sockets);
-    Ok(Running { gateway, listeners, door })
+    Ok(Running { gateway, listeners, door, orders })
 }
 
-fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>) -> Door {
+fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>, orders: &mpsc::Sender<Order>) -> Door {
     tracing::info!(address = %admin.local_addr(), "metrics and health");
     let stop = CancellationToken::new();
     let shown = Arc::clone(gateway);
@@ -142,7 +147,9 @@ fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>) -> 
         memory_bytes: shown.memory_bytes(),
         upstream_last_ok: shown.upstream_last_ok(),
     };
-    let serving = admin.serve(gateway.metrics().clone(), health, async move { stopped.cancelled().await });
+    let listed = Arc::clone(gateway);
+    let filters = Filters { list: Box::new(move || listed.filters()), orders: orders.clone() };
+    let serving = admin.serve(gateway.metrics().clone(), health, filters, async move { stopped.cancelled().await });
     tokio::spawn(serving);
     Door { settings: settings.clone(), stop }
 }
@@ -170,12 +177,33 @@ async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
             door.stop.cancel();
         }
         running.door = match (&config.admin, admin) {
-            (Some(settings), Some(admin)) => Some(open_door(settings, admin, &running.gateway)),
+            (Some(settings), Some(admin)) => Some(open_door(settings, admin, &running.gateway, &running.orders)),
             _ => None,
         };
     }
     tracing::info!(config = %path.display(), "reloaded");
     Ok(())
+}
+
+/// One filter anew, beside the traffic, as the running configuration has it.
+async fn exchange(gateway: &Arc<Gateway>, order: Order) {
+    let Order { name, answer } = order;
+    let (working, wanted) = (Arc::clone(gateway), name.clone());
+    let done = tokio::task::spawn_blocking(move || working.exchange_filter(&wanted)).await;
+    let said = match done {
+        Ok(Ok(what)) => {
+            tracing::info!(filter = name, %what, "a filter was reloaded");
+            Exchanged::Done(what)
+        }
+        Ok(Err(error @ ExchangeError::Unknown(_))) => Exchanged::Unknown(error.to_string()),
+        Ok(Err(error)) => {
+            tracing::error!(filter = name, %error, "reload of a filter refused: the one that runs goes on");
+            Exchanged::Refused(error.to_string())
+        }
+        Err(error) => Exchanged::Refused(format!("the loader failed: {error}")),
+    };
+    // Whoever asked may be gone.
+    let _ = answer.send(said);
 }
 
 fn warn(warnings: &[config::Warning]) {

@@ -136,7 +136,14 @@ impl Default for FilterBounds {
 
 impl Default for Engine {
     fn default() -> Self {
-        Engine { instances: None, cache_dir: None, message_deadline: MINUTE }
+        Engine {
+            instances: None,
+            cache_dir: None,
+            message_deadline: MINUTE,
+            signing_keys: Vec::new(),
+            require_signed: false,
+            backtrace_lines: false,
+        }
     }
 }
 

@@ -17,6 +17,8 @@ mod reader;
 mod schema;
 mod secret;
 mod section;
+mod settings;
+mod signing;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,8 @@ pub use behind::*;
 pub use edge::*;
 pub use parse::{parse, parse_with_warnings};
 pub use problem::{ConfigErrors, Warning};
+pub use settings::{SettingsJson, WrongSetting};
+pub use signing::{SigningKey, minisign_key_id};
 pub use types::*;
 pub use units::{show_duration, show_size};
 pub use url::Url;

@@ -38,7 +38,7 @@ pub fn parse_with_warnings(
     if !syntax.is_empty() {
         return Err(ConfigErrors::new(file, text, syntax.iter().map(syntax_problem).collect()));
     }
-    let reader = Reader::new(file, environment);
+    let reader = Reader::new(file, text, environment);
     let config = {
         let top = Section::open(&reader, String::new(), &schema::TOP, 0..0, document.get_ref());
         config(&top)
@@ -48,10 +48,7 @@ pub fn parse_with_warnings(
     }
     let (problems, warnings) = reader.finish();
     match config {
-        Some(mut config) if problems.is_empty() => {
-            order_filters(&mut config);
-            Ok((config, Warning::all(file, text, warnings)))
-        }
+        Some(config) if problems.is_empty() => Ok((config, Warning::all(file, text, warnings))),
         _ => Err(ConfigErrors::new(file, text, problems)),
     }
 }
@@ -190,20 +187,11 @@ pub(super) fn too_many(top: &Section<'_>, key: &str, count: usize) {
     }
 }
 
-/// By phase, then as written. Lists of names follow.
-fn order_filters(config: &mut Config) {
-    config.filters.sort_by_key(|filter| filter.phase);
-    let order: Vec<String> = config.filters.iter().map(|filter| filter.name.clone()).collect();
-    for listener in &mut config.listeners {
-        listener.filters.sort_by_key(|name| order.iter().position(|other| other == name));
-    }
-}
-
 /// Every `(section, key)` that reading this text asks for.
 #[cfg(test)]
 pub(super) fn keys_asked_for(text: &str) -> std::collections::BTreeSet<(&'static str, &'static str)> {
     let (document, _) = DeTable::parse_recoverable(text);
-    let reader = Reader::new("", &|_| None);
+    let reader = Reader::new("", text, &|_| None);
     let top = Section::open(&reader, String::new(), &schema::TOP, 0..0, document.get_ref());
     assert!(config(&top).is_some() && !reader.failed());
     reader.asked.borrow().clone()

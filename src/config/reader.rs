@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::problem::{Problem, Span};
 
@@ -13,6 +14,8 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// What is shared while one file is read.
 pub(super) struct Reader<'a> {
     pub(super) environment: Environment<'a>,
+    file: Arc<str>,
+    text: Arc<str>,
     /// The folder that relative paths are relative to.
     folder: PathBuf,
     problems: RefCell<Vec<Problem>>,
@@ -25,9 +28,11 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(file: &str, environment: Environment<'a>) -> Reader<'a> {
+    pub(super) fn new(file: &str, text: &str, environment: Environment<'a>) -> Reader<'a> {
         Reader {
             environment,
+            file: file.into(),
+            text: text.into(),
             folder: Path::new(file).parent().map(Path::to_path_buf).unwrap_or_default(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
@@ -71,6 +76,23 @@ impl<'a> Reader<'a> {
                 None => return 0..0,
             }
         }
+    }
+
+    /// The file's name and its whole text.
+    pub(super) fn source(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.file), Arc::clone(&self.text))
+    }
+
+    /// The places of a key (as "") and of what stands below it.
+    pub(super) fn places_below(&self, path: &str) -> BTreeMap<String, Span> {
+        let places = self.places.borrow();
+        let below = places.range(path.to_owned()..).take_while(|(place, _)| place.starts_with(path));
+        below
+            .filter_map(|(place, span)| match place.strip_prefix(path)? {
+                "" => Some((String::new(), span.clone())),
+                rest => Some((rest.strip_prefix('.')?.to_owned(), span.clone())),
+            })
+            .collect()
     }
 
     pub(super) fn resolve_path(&self, path: &str) -> PathBuf {

@@ -151,6 +151,9 @@ pub(super) const FILTER: Shape = Shape {
     keys: &[
         "name",
         "path",
+        "digest",
+        "signature",
+        "require-signed",
         "lifetime",
         "on-fault",
         "phase",
@@ -198,7 +201,10 @@ pub(super) const EDIT: Shape =
 
 pub(super) const TABLE: Shape = Shape { title: "[table.NAME]", keys: &["kind", "entries", "file"] };
 
-pub(super) const ENGINE: Shape = Shape { title: "[engine]", keys: &["instances", "cache", "message-deadline"] };
+pub(super) const ENGINE: Shape = Shape {
+    title: "[engine]",
+    keys: &["instances", "cache", "message-deadline", "signing-keys", "require-signed", "backtrace-lines"],
+};
 
 pub(super) const SPOOL: Shape = Shape { title: "[spool]", keys: &["memory", "directory"] };
 

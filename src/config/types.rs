@@ -12,6 +12,8 @@ use ipnet::IpNet;
 
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
 use super::edge::{Handshakes, TlsFiles, Trust};
+use super::settings::SettingsJson;
+use super::signing::SigningKey;
 use super::url::Url;
 use super::when::When;
 
@@ -256,10 +258,17 @@ pub struct Timeouts {
 pub struct Filter {
     pub name: String,
     pub path: PathBuf,
+    /// SHA-256 that the file must have, lower-case hexadecimal.
+    pub digest: Option<String>,
+    /// `None`: the filter's path and `.minisig`.
+    pub signature: Option<PathBuf>,
+    /// `None`: as `[engine]` says.
+    pub require_signed: Option<bool>,
     pub lifetime: Lifetime,
     pub on_fault: OnFault,
-    /// inspect → decide → transform → seal; filters are ordered by phase, then as written.
-    pub phase: FilterPhase,
+    /// inspect → decide → transform → seal; filters are ordered by phase, then as written. `None`: as the filter says
+    /// of itself.
+    pub phase: Option<FilterPhase>,
     /// It is asked, and nothing comes of it.
     pub shadow: bool,
     /// On which mail it runs at all.
@@ -268,36 +277,6 @@ pub struct Filter {
     /// The operator's `[filter.settings]`.
     pub settings_json: SettingsJson,
     pub bounds: FilterBounds,
-}
-
-/// A filter's settings as a JSON object. They may hold the keys of other services, so they cannot be printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SettingsJson(String);
-
-impl SettingsJson {
-    /// `text` must be a JSON object.
-    #[must_use]
-    pub fn new(text: String) -> SettingsJson {
-        SettingsJson(text)
-    }
-
-    /// For the guest, and for nobody else.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for SettingsJson {
-    fn default() -> Self {
-        SettingsJson("{}".to_owned())
-    }
-}
-
-impl std::fmt::Debug for SettingsJson {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SettingsJson({} octets)", self.0.len())
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,6 +300,25 @@ pub enum FilterPhase {
     Decide,
     Transform,
     Seal,
+}
+
+impl FilterPhase {
+    /// As in the file and the contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            FilterPhase::Inspect => "inspect",
+            FilterPhase::Decide => "decide",
+            FilterPhase::Transform => "transform",
+            FilterPhase::Seal => "seal",
+        }
+    }
+
+    /// Whether filters of this phase may edit header fields and the body.
+    #[must_use]
+    pub const fn edits_content(self) -> bool {
+        matches!(self, FilterPhase::Transform | FilterPhase::Seal)
+    }
 }
 
 /// What a filter may import, with its arguments. One field per interface of the contract.
@@ -384,6 +382,14 @@ pub struct EditGrant {
     pub recipient_patterns: Vec<String>,
 }
 
+impl EditGrant {
+    /// Whether header fields or the body may be edited, which only the phases transform and seal do.
+    #[must_use]
+    pub fn is_of_content(&self) -> bool {
+        !self.headers.is_empty() || self.body
+    }
+}
+
 /// What one filter may use up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterBounds {
@@ -433,6 +439,12 @@ pub struct Engine {
     pub cache_dir: Option<PathBuf>,
     /// All filters of one message together, waits included.
     pub message_deadline: Duration,
+    /// Whose signatures count.
+    pub signing_keys: Vec<SigningKey>,
+    /// Filters without a good signature do not load.
+    pub require_signed: bool,
+    /// Files and lines in the backtrace of a filter that failed.
+    pub backtrace_lines: bool,
 }
 
 /// Where a held message waits.

@@ -115,7 +115,7 @@ impl Stage {
         }
         let generation = Generation::build_with(config, None, environment).map_err(|error| format!("{error:#}"))?;
         if let Some(prepare) = prepare {
-            prepare(generation.chain())?;
+            prepare(&generation.chain())?;
         }
         let gateway = Gateway::new(generation, Metrics::install().map_err(|error| error.to_string())?);
         let socket = TcpListener::bind("127.0.0.1:0").await.map_err(broken)?;

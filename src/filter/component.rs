@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::error::LoadError;
 use super::guest::Guest;
 use super::imports::{self, CAPABILITIES, PACKAGE, VERSION};
-use super::wasi;
+use super::{survey, wasi};
 use crate::config;
 
 /// Octets of a component (StarlingMonkey has 12 MB, CPython 18).
@@ -55,7 +55,7 @@ pub(super) fn compile(
     cache: Option<&Cache>,
     wasm: &[u8],
 ) -> Result<Component, LoadError> {
-    preamble(wasm).map_err(|what| refused(filter, what))?;
+    preamble(wasm).and_then(|()| survey::check(wasm)).map_err(|what| refused(filter, what))?;
     let compiled = match cache {
         Some(cache) => cache.component(engine, wasm),
         None => Component::from_binary(engine, wasm),

@@ -39,15 +39,25 @@ pub struct Host {
     slots_total: u32,
 }
 
+/// What whoever makes an engine chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HostOptions {
+    /// Slots of the pool; `None`: as many as the machine allows.
+    pub instances: Option<u32>,
+    /// Backtraces name file and line, where the component says them (DWARF): for an author's tools. A gateway would parse
+    /// a stranger's DWARF at each fault, outside of all bounds of the guest.
+    pub backtrace_lines: bool,
+}
+
 impl Host {
     /// Reserves the pool and starts the heartbeat.
     ///
     /// # Errors
     /// The pool does not fit this machine, or the kernel refuses the reservation.
-    pub fn new(instances: Option<u32>) -> Result<Host, LoadError> {
+    pub fn new(options: HostOptions) -> Result<Host, LoadError> {
         let machine = Machine::ask();
-        let slots = pool::slots(instances, machine)?;
-        let engine = Engine::new(&settings(slots, machine.keep_resident_bytes(slots)))
+        let slots = pool::slots(options.instances, machine)?;
+        let engine = Engine::new(&settings(options, slots, machine.keep_resident_bytes(slots)))
             .map_err(|e| LoadError::Engine(format!("{e:#}")))?;
         let ticker = Ticker::start(engine.clone()).map_err(|e| LoadError::Engine(format!("no thread: {e}")))?;
         let permits = Arc::new(Semaphore::new(usize::try_from(slots).unwrap_or(usize::MAX)));
@@ -81,7 +91,7 @@ impl Host {
     }
 }
 
-fn settings(slots: u32, keep_bytes: usize) -> Config {
+fn settings(options: HostOptions, slots: u32, keep_bytes: usize) -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)
@@ -97,8 +107,12 @@ fn settings(slots: u32, keep_bytes: usize) -> Config {
         .wasm_exceptions(false)
         .wasm_threads(false)
         .wasm_memory64(false)
-        // Names from the name section are enough; DWARF of a hostile guest is not read.
-        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        // Names come from the name section either way.
+        .wasm_backtrace_details(if options.backtrace_lines {
+            WasmBacktraceDetails::Enable
+        } else {
+            WasmBacktraceDetails::Disable
+        })
         .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX));
     config
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::pool::PoolTooLarge;
+use crate::config::ConfigErrors;
 use crate::net::tls::TlsError;
 
 /// A filter, or the engine for all of them, cannot be used.
@@ -18,4 +19,7 @@ pub enum LoadError {
     Http { filter: String, error: TlsError },
     #[error("filter \"{filter}\": {}: {what}", path.display())]
     Refused { filter: String, path: PathBuf, what: String },
+    /// Boxed: it holds the text of the configuration.
+    #[error("filter \"{filter}\": its settings are not what it takes: {}", errors.lines().join("; "))]
+    Settings { filter: String, errors: Box<ConfigErrors> },
 }

@@ -13,7 +13,7 @@ use super::component::{ours, preamble};
 use super::engine::{Host, TABLES_PER_SLOT};
 use super::imports::{CAPABILITIES, PACKAGE, VERSION};
 use super::stages::StageSet;
-use super::wasi;
+use super::{survey, wasi};
 use crate::config::Grants;
 use crate::mail::Stage;
 
@@ -74,6 +74,7 @@ impl Inspection {
     /// What is wrong with it, as a part of a sentence about it.
     pub fn of(host: &Host, wasm: &[u8]) -> Result<Inspection, String> {
         preamble(wasm)?;
+        survey::check(wasm)?;
         let engine = host.engine();
         let component = Component::from_binary(engine, wasm)
             .map_err(|error| format!("does not compile (is the file complete?): {error:#}"))?;

@@ -12,6 +12,7 @@ use wasmtime::{Store, Trap};
 
 use super::answer::{self, Answer, excerpt_of};
 use super::ask::Ask;
+use super::bindings::exports::wasmilter::filter::about;
 use super::bounds::{Memory, Meter, OutOfTime};
 use super::calls::{Caller, Hooks};
 use super::engine::TABLE_ELEMENTS_MAX;
@@ -23,6 +24,9 @@ use crate::mail::{Fault, FaultKind, Stage};
 
 /// Octets of a fault's detail, with the guest's backtrace.
 const DETAIL_BYTES_MAX: usize = 4_096;
+
+/// Octets of one line in it.
+const LINE_BYTES_MAX: usize = 400;
 
 /// A live guest.
 pub struct Instance {
@@ -106,6 +110,7 @@ impl Instance {
     ) -> Result<Option<Box<Answer>>, Box<Fault>> {
         let stage = ask.stage();
         self.calls = self.calls.saturating_add(1);
+        program.profile.memory.was_called();
         begin(&mut self.store, work, now, deadline);
         let caller = Caller {
             store: &mut self.store,
@@ -134,6 +139,32 @@ impl Instance {
             }
         }
     }
+}
+
+/// What the filter says of itself: of an instance that is made for this and on which `init` is not called.
+///
+/// # Errors
+/// The fault it ended in.
+pub(super) async fn describe(
+    program: &Program,
+    work: &mut Option<Box<Work>>,
+    deadline: Instant,
+) -> Result<Option<about::Description>, Box<Fault>> {
+    let Some(indices) = &program.exports.about else { return Ok(None) };
+    let fault = |(kind, detail)| program.fault(Stage::Connect, kind, detail);
+    let slots = permit(program, program.host.slots(), program.weight, deadline).await.map_err(fault)?;
+    let mut store = program.store();
+    begin(&mut store, work, Instant::now(), deadline);
+    let said = bounded(program, deadline, async {
+        let component = program.pre.instantiate_async(&mut store).await?;
+        indices.load(&mut store, &component)?.call_describe(&mut store).await
+    });
+    let said = said.await;
+    *work = store.data_mut().take();
+    let stopped = store.data_mut().meter.finish();
+    let memory_refused = store.data().memory.refused;
+    drop((store, slots));
+    said.map(Some).map_err(|error| fault(classify(&error, stopped, memory_refused)))
 }
 
 impl Program {
@@ -236,7 +267,10 @@ fn classify(error: &wasmtime::Error, stopped: Option<FaultKind>, memory_refused:
             _ => FaultKind::Trap,
         }
     };
-    let text = format!("{error:?}");
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // What happened comes first: the names in a backtrace are the guest's, and as long as it likes.
+    let (cause, text) = (error.root_cause().to_string(), format!("{error:?}"));
+    let rest = text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "Caused by:");
+    let rest = rest.filter(|line| !line.ends_with(&cause)).map(|line| excerpt_of(line, LINE_BYTES_MAX));
+    let lines: Vec<String> = std::iter::once(cause.clone()).chain(rest).collect();
     (kind, excerpt_of(&lines.join(" | "), DETAIL_BYTES_MAX))
 }

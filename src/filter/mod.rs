@@ -3,6 +3,7 @@
 //! What a filter says is hostile until checked, what it does is stopped in time, and what it breaks is its own
 //! instance. This floor knows one filter at a time; their order is the business of [`chain`](crate::chain).
 
+mod about;
 mod answer;
 mod ask;
 mod bindings;
@@ -17,6 +18,8 @@ mod error;
 mod grant;
 mod guest;
 mod held;
+#[doc(hidden)]
+pub mod hostile;
 mod imports;
 mod inspect;
 mod instance;
@@ -28,15 +31,19 @@ pub mod outside;
 mod pool;
 mod profile;
 mod program;
+mod schema;
+mod signature;
 mod stages;
+mod survey;
 mod ticker;
 mod trial;
 mod wasi;
 mod work;
 
+pub use about::About;
 pub use answer::{Answer, Said};
 pub use ask::{Ask, CHUNK_BYTES_MAX};
-pub use engine::Host;
+pub use engine::{Host, HostOptions};
 pub use error::LoadError;
 pub use held::Held;
 pub use imports::grant_of;
@@ -47,5 +54,6 @@ pub use outside::{Clock, Outside, Script};
 pub use pool::{Bound, Machine, PoolTooLarge};
 pub use profile::{Memory, Profile};
 pub use program::Program;
+pub use signature::Signed;
 pub use stages::StageSet;
 pub use work::Work;

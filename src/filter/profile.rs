@@ -1,6 +1,7 @@
 //! What the host knows about one filter beside its code: the operator's words, and what outlives its instances.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::log::LogBudget;
 use super::metrics::Series;
@@ -33,6 +34,8 @@ pub struct Memory {
     below: Option<Arc<Memory>>,
     pub log: LogBudget,
     pub metrics: Series,
+    calls: AtomicU64,
+    faults: AtomicU64,
 }
 
 impl Memory {
@@ -46,6 +49,8 @@ impl Memory {
             below: None,
             log: LogBudget::new(filter.bounds.log_lines_per_second),
             metrics: Series::new(&filter.name),
+            calls: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
         }
     }
 
@@ -63,6 +68,21 @@ impl Memory {
             below: Some(real),
             ..Memory::new(filter)
         })
+    }
+
+    pub(super) fn was_called(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A call that ended in a fault.
+    pub fn failed(&self) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls and faults since the start.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.calls.load(Ordering::Relaxed), self.faults.load(Ordering::Relaxed))
     }
 
     /// The bounds of a newer configuration.

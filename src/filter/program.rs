@@ -8,16 +8,19 @@ use aws_lc_rs::digest::{SHA256, digest};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
+use super::about::About;
 use super::breaker::Breaker;
 use super::cache::{Cache, hex};
 use super::component::{self, Needs};
 use super::engine::{Host, TABLES_PER_SLOT};
 use super::error::LoadError;
 use super::guest::Guest;
+use super::imports::CAPABILITIES;
 use super::instance::Instance;
 use super::profile::Profile;
+use super::signature::{self, Signed};
 use super::stages::{Exports, StageSet};
-use crate::config::Lifetime;
+use crate::config::{self, FilterPhase, Lifetime};
 
 /// Calls after which a shared instance makes room for a fresh one.
 pub(super) const SHARED_CALLS_MAX: u32 = 10_000;
@@ -41,6 +44,8 @@ pub struct Program {
     pub(super) long_calls: Arc<Semaphore>,
     pub(super) breaker: Breaker,
     stages: StageSet,
+    about: Option<About>,
+    signed: Option<Signed>,
     component: Component,
     digest: String,
     #[allow(clippy::vec_box, reason = "they go in and out as they are")]
@@ -65,16 +70,18 @@ impl Program {
     pub fn load(
         host: &Arc<Host>,
         profile: Arc<Profile>,
-        cache_dir: Option<&Path>,
+        engine: &config::Engine,
         known: Option<&Program>,
     ) -> Result<Arc<Program>, LoadError> {
         let filter = &profile.config;
         let wasm = component::read(filter)?;
         let digest = hex(digest(&SHA256, &wasm).as_ref());
+        let signed =
+            signature::check(filter, engine, &wasm, &digest).map_err(|what| component::refused(filter, what))?;
         let known = known.filter(|known| known.digest == digest && Arc::ptr_eq(&known.host, host));
         let component = match known {
             Some(known) => known.component.clone(),
-            None => component::compile(filter, host.engine(), open_cache(cache_dir).as_ref(), &wasm)?,
+            None => component::compile(filter, host.engine(), open_cache(engine.cache_dir.as_deref()).as_ref(), &wasm)?,
         };
         let (pre, needs) = component::link(filter, &component)?;
         if wasm.len() > INTERPRETER_BYTES && filter.lifetime != Lifetime::Shared {
@@ -89,7 +96,7 @@ impl Program {
         let long_calls = std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1));
         let instances =
             usize::try_from(filter.bounds.instances.max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let program = Arc::new(Program {
+        let mut program = Program {
             host: Arc::clone(host),
             stages: exports.stages(),
             pre,
@@ -99,13 +106,16 @@ impl Program {
             instances: Arc::new(Semaphore::new(instances)),
             long_calls: Arc::new(Semaphore::new(long_calls)),
             breaker: Breaker::default(),
+            about: None,
+            signed,
             component,
             digest,
             idle: Mutex::default(),
             profile,
-        });
-        super::trial::run(&program).map_err(|what| component::refused(&program.profile.config, what))?;
-        Ok(program)
+        };
+        program.about = super::trial::run(&program)?;
+        program.phase_fits().map_err(|what| component::refused(&program.profile.config, what))?;
+        Ok(Arc::new(program))
     }
 
     #[must_use]
@@ -123,6 +133,46 @@ impl Program {
     #[must_use]
     pub fn is_shadow(&self) -> bool {
         self.profile.config.shadow
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn about(&self) -> Option<&About> {
+        self.about.as_ref()
+    }
+
+    /// Whose signature it has.
+    #[must_use]
+    pub fn signed(&self) -> Option<&Signed> {
+        self.signed.as_ref()
+    }
+
+    /// As it says itself.
+    #[must_use]
+    pub fn version(&self) -> Option<&Arc<str>> {
+        self.about.as_ref().map(|about| &about.version)
+    }
+
+    /// When it runs: as the operator says, else as it says itself, else as its grants have it.
+    #[must_use]
+    pub fn phase(&self) -> FilterPhase {
+        let config = &self.profile.config;
+        let by_grant = if config.grants.edit.is_of_content() { FilterPhase::Transform } else { FilterPhase::Decide };
+        config.phase.or(self.about.as_ref().map(|about| about.phase)).unwrap_or(by_grant)
+    }
+
+    /// What the operator wrote was held against the grants when it was read; this is for what the filter says.
+    fn phase_fits(&self) -> Result<(), String> {
+        let config = &self.profile.config;
+        if self.phase().edits_content() || !config.grants.edit.is_of_content() {
+            return Ok(());
+        }
+        Err(format!(
+            "runs at the phase {}, where nobody edits header fields or the body, and is granted to: write \
+             `phase = \"transform\"` for filter \"{}\", or take the edit grant away",
+            self.phase().name(),
+            config.name
+        ))
     }
 
     /// Whether it could edit: it imports `edit`, which it then was granted.
@@ -147,6 +197,20 @@ impl Program {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// What it was granted of the contract's capabilities.
+    #[must_use]
+    pub fn granted(&self) -> Vec<&'static str> {
+        let grants = &self.profile.config.grants;
+        CAPABILITIES.iter().filter(|c| c.name != "types" && c.is_granted(grants)).map(|c| c.name).collect()
+    }
+
+    /// Alive now, of those that the operator allows.
+    #[must_use]
+    pub fn instances_in_use(&self) -> usize {
+        let allowed = usize::try_from(self.profile.config.bounds.instances).unwrap_or(usize::MAX);
+        allowed.saturating_sub(self.instances.available_permits())
     }
 
     /// An idle instance of a shared filter.

@@ -47,6 +47,7 @@ impl StageSet {
 /// Where a component's stages are; `None` for those it does not want.
 #[derive(Clone)]
 pub(super) struct Exports {
+    pub about: Option<wit::about::GuestIndices>,
     pub lifecycle: Option<wit::lifecycle::GuestIndices>,
     pub connect: Option<wit::on_connect::GuestIndices>,
     pub helo: Option<wit::on_helo::GuestIndices>,
@@ -65,6 +66,7 @@ pub(super) struct Exports {
 impl Exports {
     pub(super) fn find(pre: &InstancePre<Guest>) -> Exports {
         Exports {
+            about: wit::about::GuestIndices::new(pre).ok(),
             lifecycle: wit::lifecycle::GuestIndices::new(pre).ok(),
             connect: wit::on_connect::GuestIndices::new(pre).ok(),
             helo: wit::on_helo::GuestIndices::new(pre).ok(),

@@ -1,29 +1,53 @@
-//! A filter is tried before it is trusted: one instance, its `init`, nothing else.
+//! A filter is tried before it is trusted: one instance is asked what it says of itself, another runs its `init`.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::instance::Instance;
+use super::about::{self, About};
+use super::error::LoadError;
+use super::instance::{self, Instance};
 use super::program::Program;
 use super::work::Work;
+use super::{component, schema};
 use crate::mail::Stage;
 
-/// How long the trial may wait for a slot and for `init`.
+/// How long each part of the trial may wait for a slot, and for the filter.
 const TRIAL_MAX: Duration = Duration::from_secs(10);
 
-/// Makes an instance of `program` and drops it. Blocks; works inside and outside of a runtime.
+/// Asks `program` for its description, holds the settings against it, makes an instance and drops it. Blocks; works
+/// inside and outside of a runtime.
 ///
 /// # Errors
-/// What the filter says is wrong with itself, or the trap it ended in.
-pub(super) fn run(program: &Program) -> Result<(), String> {
+/// What the filter says is wrong with itself or its settings, what is wrong with its description, or the trap it ended
+/// in.
+pub(super) fn run(program: &Program) -> Result<Option<About>, LoadError> {
+    let refused = |what| component::refused(&program.profile.config, what);
     thread::scope(|scope| {
+        // A thread of its own: for a runtime inside a runtime, and for a panic in what reads a stranger's schema.
         let trial = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            let runtime = runtime.map_err(|e| e.to_string())?;
+            let runtime = runtime.map_err(|e| refused(e.to_string()))?;
             let mut work = Some(Box::new(Work::trial()));
+            let said = instance::describe(program, &mut work, Instant::now() + TRIAL_MAX);
+            let said = runtime.block_on(said).map_err(|fault| refused(format!("describe: {}", fault.detail)))?;
+            let about = said.map(about::check).transpose().map_err(refused)?;
+            settings(program, about.as_ref())?;
             let made = Instance::new(program, Stage::Connect, None, &mut work, Instant::now() + TRIAL_MAX);
-            runtime.block_on(made).map(drop).map_err(|fault| fault.detail)
+            runtime.block_on(made).map_err(|fault| refused(fault.detail))?;
+            Ok(about)
         });
-        trial.join().unwrap_or_else(|_| Err("the trial of the filter panicked".into()))
+        trial.join().unwrap_or_else(|_| Err(refused("the trial of the filter panicked".into())))
     })
+}
+
+fn settings(program: &Program, about: Option<&About>) -> Result<(), LoadError> {
+    let Some(schema) = about.and_then(|about| about.schema.as_deref()) else { return Ok(()) };
+    let config = &program.profile.config;
+    let wrong =
+        schema::check(schema, config.settings_json.as_str()).map_err(|what| component::refused(config, what))?;
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let errors = Box::new(config.settings_json.errors(&config.name, &wrong));
+    Err(LoadError::Settings { filter: config.name.clone(), errors })
 }

@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 21] = [
+pub const DESCRIBED: [(&str, Kind, &str); 22] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -64,6 +64,11 @@ pub const DESCRIBED: [(&str, Kind, &str); 21] = [
     ("wasmilter_breaker_open", Kind::Gauge, "Whether calls of a filter do not wait for an instance for now"),
     ("wasmilter_shadow_total", Kind::Counter, "What filters in shadow would have said, beside what happened"),
     ("wasmilter_faults_total", Kind::Counter, "Filters that failed, by filter and kind"),
+    (
+        "wasmilter_loaded_filter_info",
+        Kind::Gauge,
+        "1 for a filter that runs, 0 for one that did; its version is a label",
+    ),
     ("wasmilter_memory_bytes", Kind::Gauge, "Octets that sessions and messages hold, of the rates.memory they may"),
     ("wasmilter_start_time_seconds", Kind::Gauge, "When the process began, in seconds since 1970"),
     ("wasmilter_build_info", Kind::Gauge, "Always 1; the version is a label"),

@@ -58,6 +58,8 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterSaid {
     pub filter: Arc<str>,
+    /// As the filter says itself.
+    pub version: Option<Arc<str>>,
     pub stage: Stage,
     /// `reject`, `defer`, `accept`, `fault` …
     pub action: &'static str,
@@ -217,7 +219,7 @@ impl Debug for Recipients<'_> {
     }
 }
 
-/// `blocklist:rcpt=reject(listed); greylist:rcpt=defer`; in JSON an array of objects.
+/// `blocklist/1.4.0:rcpt=reject(listed); other:rcpt=defer`; in JSON an array of objects.
 struct Filters<'a>(&'a [FilterSaid]);
 
 impl Debug for Filters<'_> {
@@ -227,6 +229,10 @@ impl Debug for Filters<'_> {
             return array(f, shown, |f, said| {
                 f.write_str("{\"filter\":")?;
                 quoted(f, &said.filter, Style::Json)?;
+                if let Some(version) = &said.version {
+                    f.write_str(",\"version\":")?;
+                    quoted(f, version, Style::Json)?;
+                }
                 write!(f, ",\"stage\":\"{}\",\"action\":\"", said.stage.name())?;
                 Escaped::new(f, Style::Json).write_str(said.action)?;
                 f.write_char('"')?;
@@ -239,7 +245,11 @@ impl Debug for Filters<'_> {
         }
         for (index, said) in shown.enumerate() {
             let between = if index == 0 { "" } else { "; " };
-            write!(f, "{between}{}:{}={}", said.filter, said.stage.name(), said.action)?;
+            write!(f, "{between}{}", said.filter)?;
+            if let Some(version) = &said.version {
+                write!(f, "/{version}")?;
+            }
+            write!(f, ":{}={}", said.stage.name(), said.action)?;
             if let Some(reason) = &said.reason {
                 write!(f, "({reason})")?;
             }
@@ -348,6 +358,7 @@ mod tests {
     fn said(reason: Option<&str>) -> FilterSaid {
         FilterSaid {
             filter: "blocklist".into(),
+            version: reason.map(|_| "1.4.0".into()),
             stage: Stage::Rcpt,
             action: "reject",
             reason: reason.map(str::to_owned),
@@ -410,7 +421,7 @@ mod tests {
         assert_eq!(
             object["filters"],
             serde_json::json!([
-                { "filter": "blocklist", "stage": "rcpt", "action": "reject", "reason": "listed \"x\"\n" },
+                { "filter": "blocklist", "version": "1.4.0", "stage": "rcpt", "action": "reject", "reason": "listed \"x\"\n" },
                 { "filter": "blocklist", "stage": "rcpt", "action": "reject" },
             ])
         );
@@ -444,7 +455,8 @@ mod tests {
 
     #[test]
     fn what_shadows_would_have_said_stands_apart() {
-        let said = |action| FilterSaid { filter: "strict".into(), stage: Stage::Message, action, reason: None };
+        let said =
+            |action| FilterSaid { filter: "strict".into(), version: None, stage: Stage::Message, action, reason: None };
         let shadow = [said("reject"), said("edit")];
         let line = with(|usual| text(&Transaction { shadow: &shadow, ..usual }));
         assert!(line.contains(r#" shadow="strict:message=reject; strict:message=edit" "#), "{line}");
@@ -472,7 +484,7 @@ mod tests {
         let line = with(|usual| text(&Transaction { filters: &filters, outcome, sender, ..usual }));
         assert_eq!(line.lines().count(), 1);
         assert!(line.contains(r#"sender="<a\r\n outcome=accepted@x>""#), "{line}");
-        assert!(line.contains(r#"filters="blocklist:rcpt=reject(x)\n\u{1b}[0m outcome=accepted)""#), "{line}");
+        assert!(line.contains(r#"filters="blocklist/1.4.0:rcpt=reject(x)\n\u{1b}[0m outcome=accepted)""#), "{line}");
     }
 
     #[test]

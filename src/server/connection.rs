@@ -76,7 +76,7 @@ impl Connection {
         let config = &generation.config;
         let rules = Rules { config: Arc::clone(config), listener };
         let (limits, rates) = generation.limits_for(facts.peer.ip());
-        let chain = SessionChain::new(Arc::clone(&generation.chain), &facts.listener);
+        let chain = SessionChain::new(generation.chain.load_full(), &facts.listener);
         let io = ClientIo::new(stream, config.timeouts.write);
         let leg = Leg::new(generation.upstreams.clone(), gateway.metrics.clone());
         let record = Record::new(&gateway.metrics, &facts.listener);

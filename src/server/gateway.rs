@@ -60,7 +60,8 @@ impl Default for Environment {
 #[derive(Debug)]
 pub struct Generation {
     pub(super) config: Arc<Config>,
-    pub(super) chain: Arc<Chain>,
+    /// Another one once a filter was exchanged.
+    pub(super) chain: ArcSwap<Chain>,
     pub(super) upstreams: Upstreams,
     pub(super) resolver: Resolver,
     /// What deferred upstreams answered about recipients.
@@ -102,11 +103,11 @@ impl Generation {
         let resolver = Resolver::new(&config.resolver)?;
         let outside = environment.outside.clone();
         let outside = outside.unwrap_or_else(|| Outside::real(&resolver, &environment.dialer));
-        let chain = Chain::reload(before.map(|old| &*old.chain), &config, &outside)?;
+        let chain = Chain::reload(before.map(|old| old.chain.load_full()).as_deref(), &config, &outside)?;
         let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
         Ok(Generation {
             limits: Arc::new(config.limits.clone()),
-            chain: Arc::new(chain),
+            chain: ArcSwap::from_pointee(chain),
             upstreams,
             resolver,
             answers: Answers::default(),
@@ -123,10 +124,10 @@ impl Generation {
         &self.config
     }
 
-    /// The filters.
+    /// The filters, as they are now.
     #[must_use]
-    pub fn chain(&self) -> &Arc<Chain> {
-        &self.chain
+    pub fn chain(&self) -> Arc<Chain> {
+        self.chain.load_full()
     }
 
     /// An upstream's answer about a recipient: yes, and "no such user", are kept where the operator wants that.

@@ -4,6 +4,7 @@ mod accept;
 mod buffers;
 mod client;
 mod connection;
+mod filters;
 mod gateway;
 mod ids;
 mod leg;
@@ -15,6 +16,7 @@ mod shutdown;
 mod transfer;
 mod wait;
 
+pub use filters::ExchangeError;
 pub use gateway::{BuildError, Environment, Gateway, Generation};
 pub use listeners::Listeners;
 pub use shutdown::Shutdown;

@@ -271,6 +271,7 @@ fn keep(kept: &mut Vec<FilterSaid>, opinions: &[chain::Opinion]) {
     let room = FILTERS_KEPT_MAX.saturating_sub(kept.len());
     kept.extend(opinions.iter().take(room).map(|opinion| FilterSaid {
         filter: std::sync::Arc::clone(&opinion.filter),
+        version: opinion.version.clone(),
         stage: opinion.stage,
         action: opinion.action,
         reason: opinion.reason.clone(),

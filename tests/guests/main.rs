@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod about;
 mod bounds;
 mod breaker;
 mod conditions;
@@ -12,5 +13,6 @@ mod marks;
 mod message;
 mod shadow;
 mod support;
+mod trust;
 mod verdicts;
 mod world;

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod bounds;
+#[path = "../dialogs/components.rs"]
+mod components;
+mod exchange;
 mod gateway;
 mod probe;
 mod upstream;

@@ -37,8 +37,8 @@ pub(crate) fn run_targets(words: &[&str]) -> Outcome {
         let mut fuzz = command("cargo", &["+nightly", "fuzz", "run", target]);
         // The toolchain this chore was started with would speak for nightly.
         fuzz.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
-        if target == "session" {
-            fuzz.args(["--features", "session"]);
+        if ["session", "loader"].contains(&target.as_str()) {
+            fuzz.args(["--features", target]);
         }
         fuzz.arg(&corpus).arg(root().join("fuzz/seeds").join(target)).arg("--");
         fuzz.arg(format!("-max_total_time={seconds}")).arg(format!("-timeout={INPUT_SECONDS_MAX}"));

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use wasmilter_filter::*;
 
 #[derive(Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 struct Settings {
     fields: BTreeMap<String, String>,
     remove: Vec<String>,
@@ -49,12 +49,15 @@ impl Default for Settings {
 struct AddHeader(Settings);
 
 impl Filter for AddHeader {
+    fn about() -> About {
+        About::new(env!("CARGO_PKG_VERSION"), "adds header fields, and takes forged ones away")
+            .phase(Phase::Transform)
+            .settings(include_str!("../settings.json"))
+    }
+
     fn init(&mut self) -> Result<(), String> {
         self.0 = config()?;
-        match self.0.fields.keys().find(|name| !is_field_name(name)) {
-            Some(wrong) => Err(format!("settings: {wrong:?} is not the name of a header field")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn headers(&mut self, fields: &Headers) -> Verdict {
@@ -94,10 +97,6 @@ impl AddHeader {
     }
 }
 
-fn is_field_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':')
-}
-
 fn is_like(name: &str, pattern: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start)),
@@ -133,7 +132,7 @@ fn fact(word: &str) -> Option<String> {
     Some(known.unwrap_or_else(|| "unknown".to_owned()))
 }
 
-export!(AddHeader: init, headers);
+export!(AddHeader: about, init, headers);
 
 #[cfg(test)]
 mod tests {

@@ -33,7 +33,7 @@ const MEDIA_TYPES: &str = "application/hta application/java-archive application/
 const NAME_CHARS_MAX: usize = 80;
 
 #[derive(Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 struct Settings {
     extensions: Vec<String>,
     anywhere: bool,
@@ -69,6 +69,11 @@ impl Settings {
 struct AttachmentGuard(Settings);
 
 impl Filter for AttachmentGuard {
+    fn about() -> About {
+        About::new(env!("CARGO_PKG_VERSION"), "refuses messages by names, types and contents of attachments")
+            .settings(include_str!("../settings.json"))
+    }
+
     fn init(&mut self) -> Result<(), String> {
         self.0 = config()?;
         self.0.tidy();
@@ -122,7 +127,7 @@ fn is_type(media_type: &str, refused: &str) -> bool {
     }
 }
 
-export!(AttachmentGuard: init, message);
+export!(AttachmentGuard: about, init, message);
 
 #[cfg(test)]
 mod tests {

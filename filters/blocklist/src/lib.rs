@@ -28,7 +28,7 @@ use serde::Deserialize;
 use wasmilter_filter::*;
 
 #[derive(Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 struct Settings {
     networks: Vec<String>,
     helo: Vec<String>,
@@ -58,6 +58,11 @@ impl Default for Settings {
 struct Blocklist(Settings);
 
 impl Filter for Blocklist {
+    fn about() -> About {
+        About::new(env!("CARGO_PKG_VERSION"), "refuses clients by network, HELO name or sender, from tables")
+            .settings(include_str!("../settings.json"))
+    }
+
     fn init(&mut self) -> Result<(), String> {
         self.0 = config()?;
         let Settings { networks, helo, senders, exempt, .. } = &self.0;
@@ -111,4 +116,4 @@ impl Blocklist {
     }
 }
 
-export!(Blocklist: init, connect, helo, mail);
+export!(Blocklist: about, init, connect, helo, mail);

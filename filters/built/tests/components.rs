@@ -96,32 +96,32 @@ fn the_readme_shows_the_example() {
 
 #[test]
 fn no_exe_needs_the_mime_tree_only() {
-    assert_is("no_exe", &["on-message"], &["log", "mime"]);
+    assert_is("no_exe", &["about", "on-message"], &["log", "mime"]);
 }
 
 #[test]
 fn add_header_needs_edits_and_who_is_speaking() {
-    assert_is("add_header", &["lifecycle", "on-headers"], &["config", "edit", "envelope", "log", "session"]);
+    assert_is("add_header", &["about", "lifecycle", "on-headers"], &["config", "edit", "envelope", "log", "session"]);
 }
 
 #[test]
 fn blocklist_looks_into_tables() {
-    let exports = ["lifecycle", "on-connect", "on-helo", "on-mail"];
+    let exports = ["about", "lifecycle", "on-connect", "on-helo", "on-mail"];
     assert_is("blocklist", &exports, &["config", "log", "session", "tables"]);
 }
 
 #[test]
 fn attachment_guard_reads_the_mime_tree() {
-    assert_is("attachment_guard", &["lifecycle", "on-message"], &["config", "log", "mime"]);
+    assert_is("attachment_guard", &["about", "lifecycle", "on-message"], &["config", "log", "mime"]);
 }
 
 #[test]
 fn greylist_remembers() {
     let imports = ["clock", "config", "envelope", "kv", "log", "session", "tables"];
-    assert_is("greylist", &["lifecycle", "on-rcpt"], &imports);
+    assert_is("greylist", &["about", "lifecycle", "on-rcpt"], &imports);
 }
 
 #[test]
 fn endless_needs_nothing() {
-    assert_is("endless", &["on-rcpt"], &["log"]);
+    assert_is("endless", &["about", "on-rcpt"], &["log"]);
 }

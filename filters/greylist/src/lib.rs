@@ -24,11 +24,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use wasmilter_filter::*;
 
-/// The contract counts times to live in 32 bits of milliseconds.
-const REMEMBER_DAYS_MAX: u32 = 49;
-
 #[derive(Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 struct Settings {
     delay_seconds: u32,
     retry_hours: u32,
@@ -56,14 +53,16 @@ const KNOWN: &[u8] = b"known";
 struct Greylist(Settings);
 
 impl Filter for Greylist {
+    fn about() -> About {
+        About::new(env!("CARGO_PKG_VERSION"), "defers first contacts; who comes back is let in and remembered")
+            .settings(include_str!("../settings.json"))
+    }
+
     fn init(&mut self) -> Result<(), String> {
         self.0 = config()?;
-        let Settings { delay_seconds, retry_hours, remember_days, trusted, .. } = &self.0;
+        let Settings { delay_seconds, retry_hours, trusted, .. } = &self.0;
         if u64::from(*retry_hours) * 3_600 <= u64::from(*delay_seconds) {
             return Err("settings: retry-hours must be longer than delay-seconds".to_owned());
-        }
-        if *remember_days > REMEMBER_DAYS_MAX || *retry_hours > REMEMBER_DAYS_MAX * 24 {
-            return Err(format!("settings: nothing can be remembered for more than {REMEMBER_DAYS_MAX} days"));
         }
         tables::check(trusted)
     }
@@ -132,7 +131,7 @@ fn contact(network: &str, sender: &str, recipient: &str) -> String {
     format!("{network} {:016x}{:016x}", hash(0), hash(1))
 }
 
-export!(Greylist: init, rcpt);
+export!(Greylist: about, init, rcpt);
 
 #[cfg(test)]
 mod tests {

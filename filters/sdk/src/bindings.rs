@@ -46,5 +46,6 @@ stages! {
 
 stages! {
     init = "wasmilter:sdk/init", "package wasmilter:sdk; world init { export wasmilter:filter/lifecycle@0.1.0; }", with: {};
+    about = "wasmilter:sdk/about", "package wasmilter:sdk; world about { export wasmilter:filter/about@0.1.0; }", with: {};
     quit = "wasmilter:sdk/quit", "package wasmilter:sdk; world quit { export wasmilter:filter/on-quit@0.1.0; }", with: {};
 }

@@ -1,5 +1,6 @@
 //! From the [`Filter`] trait to the exports of a component.
 
+use crate::about::About;
 use crate::message::{Headers, Message};
 use crate::session::{AuthInfo, Ending, Endpoint, Path, Summary, TlsInfo};
 use crate::verdict::{Verdict, next};
@@ -7,6 +8,12 @@ use crate::verdict::{Verdict, next};
 /// A filter: a value that lives as long as its instance (by default one session), and a method for each stage
 /// it wants. [`export!`](crate::export) names the stages; one that is not named there is not called.
 pub trait Filter: Default {
+    /// What the filter says of itself, once, when the gateway loads it. Not of any instance that sees mail.
+    #[must_use]
+    fn about() -> About {
+        About::new("0.0.0", "")
+    }
+
     /// Once for each new instance, before any stage; must be cheap. The place to read [`config`](crate::config).
     ///
     /// # Errors
@@ -86,9 +93,9 @@ pub trait Filter: Default {
 }
 
 /// `export!(NoExe: message, rcpt);` makes the crate a component that exports these stages of the filter
-/// `NoExe`, and no others. `init` counts as a stage here: name it when the filter has one.
+/// `NoExe`, and no others. `about` and `init` count as stages here: name them when the filter has them.
 ///
-/// Stages: `init connect helo tls auth mail rcpt data headers body message abort quit`.
+/// Stages: `about init connect helo tls auth mail rcpt data headers body message abort quit`.
 #[macro_export]
 macro_rules! export {
     ($filter:ident: $($stage:ident),+ $(,)?) => {
@@ -118,6 +125,19 @@ pub fn __made<F: Filter>() -> F {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __stage {
+    (about $filter:ident) => {
+        $crate::__glue!(about about $filter {
+            fn describe() -> $crate::bindings::about::exports::wasmilter::filter::about::Description {
+                let $crate::About { version, summary, phase, settings_schema } = <$filter as $crate::Filter>::about();
+                $crate::bindings::about::exports::wasmilter::filter::about::Description {
+                    version,
+                    summary,
+                    phase,
+                    settings_schema,
+                }
+            }
+        });
+    };
     (init $filter:ident) => {
         $crate::__glue!(init lifecycle $filter {
             fn init() -> ::core::result::Result<(), ::std::string::String> {
@@ -215,7 +235,7 @@ macro_rules! __stage {
         ::core::compile_error!(::core::concat!(
             "no stage is called `",
             ::core::stringify!($unknown),
-            "`; there are init, connect, helo, tls, auth, mail, rcpt, data, headers, body, message, abort, quit"
+            "`; there are about, init, connect, helo, tls, auth, mail, rcpt, data, headers, body, message, abort, quit"
         ));
     };
 }

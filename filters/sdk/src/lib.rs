@@ -28,6 +28,7 @@
 //! A panic traps, its words and the guest's backtrace go to the gateway's log, and the message gets the answer
 //! that the operator set as `on-fault`.
 
+mod about;
 #[cfg(all(target_arch = "wasm32", feature = "allocator"))]
 mod alloc;
 #[doc(hidden)]
@@ -40,6 +41,7 @@ pub mod text;
 mod verdict;
 mod zip;
 
+pub use about::{About, Phase};
 pub use capabilities::{clock, config, counters, dns, edit, http, kv, log, mark, metrics, random, tables};
 #[doc(hidden)]
 pub use export::__made;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Format;
 use super::trouble::{EXIT_DATA, EXIT_SOFTWARE, Trouble};
 use crate::config::show_size;
-use crate::filter::{Host, Import, Inspection, Maker};
+use crate::filter::{Host, HostOptions, Import, Inspection, Maker};
 use crate::report::printable;
 
 /// Octets of a component, as the gateway has it.
@@ -45,7 +45,8 @@ pub(super) fn run(args: &Inspect) -> Result<ExitCode, Trouble> {
 /// What stands in the file.
 pub(super) fn look(path: &Path) -> Result<Inspection, Trouble> {
     let wasm = read(path)?;
-    let host = Host::new(Some(SLOTS)).map_err(|why| Trouble::new(EXIT_SOFTWARE, why, ""))?;
+    let host = Host::new(HostOptions { instances: Some(SLOTS), backtrace_lines: false })
+        .map_err(|why| Trouble::new(EXIT_SOFTWARE, why, ""))?;
     Inspection::of(&host, &wasm).map_err(|what| {
         let help = "a filter is a component of the contract in filters/wit; filters/README.md says how to build one";
         Trouble::new(EXIT_DATA, format!("{}: {what}", path.display()), help)

@@ -17,6 +17,7 @@ mod ours;
 mod paint;
 mod play;
 mod project;
+mod reload;
 mod run;
 mod site;
 mod test;
@@ -35,6 +36,8 @@ pub enum Filter {
     Build(build::Build),
     /// Say what a filter is: its stages, what it would have to be granted, its size, its makers.
     Inspect(inspect::Inspect),
+    /// Let the running gateway read one filter again, while mail goes on.
+    Reload(reload::Reload),
     /// Run a filter over messages, offline, and show what it does with them and what that costs.
     Run(Box<run::Run>),
     /// Replay a filter's dialogs behind the real gateway, with answers of DNS and clock that the dialogs give.
@@ -61,6 +64,7 @@ pub fn run(command: &Filter) -> anyhow::Result<ExitCode> {
         Filter::New(args) => return new::run(args),
         Filter::Build(args) => return build::run(args),
         Filter::Inspect(args) => inspect::run(args),
+        Filter::Reload(args) => reload::run(args),
         Filter::Run(args) => run::run(args),
         Filter::Test(args) => test::run(args),
         Filter::Bench(args) => bench::run(args),

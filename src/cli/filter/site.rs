@@ -131,6 +131,8 @@ fn configuration(
     };
     config.engine.instances = Some(instances);
     config.engine.cache_dir = None;
+    // The author is at hand, and it is their own component.
+    config.engine.backtrace_lines = true;
     for filter in &mut config.filters {
         filter.bounds.log_lines_per_second = LOG_LINES_PER_SECOND;
         if let Some(settings) = &args.settings {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::config::problem::Problem;
 use crate::config::section::Section;
+use crate::config::settings::SettingsJson;
 use crate::config::types::{
-    EditGrant, Filter, FilterBounds, FilterPhase, Grants, HttpGrant, KvGrant, Lifetime, OnFault, SettingsJson,
+    EditGrant, Filter, FilterBounds, FilterPhase, Grants, HttpGrant, KvGrant, Lifetime, OnFault,
 };
 use crate::config::url::Url;
 use crate::config::value::Value;
@@ -30,6 +31,8 @@ const PHASE_CHOICES: &[(&str, FilterPhase)] = &[
     ("transform", FilterPhase::Transform),
     ("seal", FilterPhase::Seal),
 ];
+
+const DIGEST_HELP: &str = "write what `sha256sum` says of the file: digest = \"sha256:…\", with 64 digits";
 
 const MEMORY_BYTES: RangeInclusive<u64> = (1 << 20)..=(1 << 30);
 const CPU: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
@@ -59,10 +62,8 @@ pub(in crate::config) fn read(
 ) -> Option<Filter> {
     let path = section.required("path", "path = \"filters/greylist.wasm\"", Value::path);
     let grants = grants(&section.section("grants", &schema::GRANTS), tables, upstreams);
-    let edits_content = !grants.edit.headers.is_empty() || grants.edit.body;
-    let default_phase = if edits_content { FilterPhase::Transform } else { FilterPhase::Decide };
-    let phase = section.get_or("phase", default_phase, |v| v.one_of(PHASE_CHOICES));
-    if edits_content && phase < FilterPhase::Transform {
+    let phase = section.get("phase", |v| v.one_of(PHASE_CHOICES));
+    if grants.edit.is_of_content() && phase.is_some_and(|phase| !phase.edits_content()) {
         section.reader.error(
             Problem::at(
                 section.reader.place(&format!("{}.phase", section.path)),
@@ -75,15 +76,31 @@ pub(in crate::config) fn read(
     Some(Filter {
         name,
         path: path?,
+        digest: section.get("digest", |v| v.parsed("a digest", DIGEST_HELP, digest)),
+        signature: section.get("signature", Value::path),
+        require_signed: section.get("require-signed", Value::flag),
         lifetime: section.get_or("lifetime", Lifetime::Session, |v| v.one_of(LIFETIME_CHOICES)),
         on_fault: section.get_or("on-fault", OnFault::Defer, |v| v.one_of(ON_FAULT_CHOICES)),
         phase,
         shadow: section.get_or("shadow", false, Value::flag),
         when: when::read(&section.section("when", &schema::WHEN)),
         grants,
-        settings_json: section.get_or("settings", SettingsJson::default(), settings),
+        settings_json: section.get_or("settings", SettingsJson::default(), settings).written(
+            section.reader,
+            &format!("{}.settings", section.path),
+            section.span(),
+        ),
         bounds: bounds(section),
     })
+}
+
+/// `sha256:` and 64 hexadecimal digits.
+fn digest(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix("sha256:").ok_or("does not begin with sha256:")?;
+    if digits.len() != 64 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err("is not the SHA-256 of anything".to_owned());
+    }
+    Ok(digits.to_ascii_lowercase())
 }
 
 fn settings(value: &Value<'_>) -> Result<SettingsJson, Problem> {

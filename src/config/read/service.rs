@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::problem::Problem;
 use crate::config::section::Section;
+use crate::config::signing::{SIGNING_KEY_HELP, SigningKey};
 use crate::config::suggest;
 use crate::config::types::{Admin, Engine, Log, LogFormat, PeerNames, Resolver, Shutdown, Spool};
 use crate::config::value::Value;
@@ -13,6 +14,8 @@ use crate::config::value::Value;
 const INSTANCES: RangeInclusive<u32> = 1..=20_000;
 /// Clients give up on a message after a few minutes; a filter must have answered by then.
 const MESSAGE_DEADLINE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
+/// More than these is a generated file gone wrong.
+const SIGNING_KEYS_MAX: usize = 64;
 const SPOOL_MEMORY_BYTES: RangeInclusive<u64> = 0..=(1 << 30);
 const RESOLVER_PORT: u16 = 53;
 const RESOLVERS_MAX: usize = 16;
@@ -21,7 +24,27 @@ const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 
 
 pub(in crate::config) fn engine(section: &Section<'_>) -> Engine {
     let base = Engine::default();
+    let signing_keys = section.get_or("signing-keys", Vec::new(), |v| {
+        if v.items().len() > SIGNING_KEYS_MAX {
+            return Err(v.error(format!("has more than {SIGNING_KEYS_MAX} items")));
+        }
+        Ok(v.list(|item| item.parsed("a public key", SIGNING_KEY_HELP, SigningKey::parse)))
+    });
+    let require_signed = section.get_or("require-signed", base.require_signed, Value::flag);
+    if require_signed && section.value("signing-keys").is_none() {
+        section.reader.error(
+            Problem::at(
+                section.reader.place("engine.require-signed"),
+                "nobody's signature counts, so no filter would load",
+            )
+            .label("`signing-keys` is missing")
+            .help(SIGNING_KEY_HELP),
+        );
+    }
     Engine {
+        signing_keys,
+        require_signed,
+        backtrace_lines: section.get_or("backtrace-lines", base.backtrace_lines, Value::flag),
         instances: section.get_or("instances", base.instances, |v| {
             if matches!(v.text(), Ok(text) if text == "auto") {
                 return Ok(None);

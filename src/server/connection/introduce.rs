@@ -1,7 +1,6 @@
 //! XCLIENT, as far as the driver is concerned: the connection stays, everything of the client's is exchanged.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::{Connection, Names};
 use crate::chain::{Call, SessionChain};
@@ -14,7 +13,7 @@ impl Connection {
         let summary = self.record.summary(self.io.came());
         self.chain.consult(Call::Quit(summary), &self.context()).await;
         self.record.begins_anew(summary);
-        self.chain = SessionChain::new(Arc::clone(&self.generation.chain), &self.session.facts().listener);
+        self.chain = SessionChain::new(self.generation.chain.load_full(), &self.session.facts().listener);
         // The speaker's goes first: it may be introducing a client at its own address.
         self.room = None;
         let room = admit_client(&self.gateway, &self.generation, peer).map_err(|refused| {

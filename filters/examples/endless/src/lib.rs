@@ -9,6 +9,10 @@ use wasmilter_filter::*;
 struct Endless;
 
 impl Filter for Endless {
+    fn about() -> About {
+        About::new("1.0.0", "never answers for a recipient called loop")
+    }
+
     fn rcpt(&mut self, recipient: &Path) -> Verdict {
         while recipient.local().eq_ignore_ascii_case("loop") {
             black_box(recipient);
@@ -17,4 +21,4 @@ impl Filter for Endless {
     }
 }
 
-export!(Endless: rcpt);
+export!(Endless: about, rcpt);

@@ -46,6 +46,37 @@ fn act(stage: &str, subject: &str) -> Verdict {
     Verdict { action: Action::Next, reply: None, reason }
 }
 
+impl stages::about::Guest for Puppet {
+    fn describe() -> stages::about::Description {
+        use stages::about::{Description, Phase};
+        let mut said = Description {
+            version: "0.1.0".into(),
+            summary: "does as it is told".into(),
+            // So that it may be granted edits.
+            phase: Phase::Transform,
+            settings_schema: None,
+        };
+        for trick in script("about") {
+            let (name, argument) = trick.split_once(' ').unwrap_or((&trick, ""));
+            match name {
+                "version" => said.version = argument.into(),
+                "summary" => said.summary = argument.into(),
+                "schema" => said.settings_schema = Some(argument.into()),
+                "inspect" => said.phase = Phase::Inspect,
+                "seal" => said.phase = Phase::Seal,
+                "long" => {
+                    let text = "x".repeat(words::number(argument) as usize);
+                    said = Description { version: text.clone(), summary: text.clone(), settings_schema: Some(text), ..said };
+                }
+                "long-summary" => said.summary = "x".repeat(words::number(argument) as usize),
+                "long-schema" => said.settings_schema = Some(" ".repeat(words::number(argument) as usize)),
+                _ => drop(tricks::play(name, argument, "")),
+            }
+        }
+        said
+    }
+}
+
 impl stages::lifecycle::Guest for Puppet {
     fn init() -> Result<(), String> {
         match act("init", "").reason {

@@ -1,0 +1,147 @@
+//! `GET /filters` and `POST /filters/NAME/reload`.
+//!
+//! The second is the one request that changes anything. It is for programs of this machine: from loopback only, whatever
+//! address is listened on, and with a header that no form of a web page and no foreign script can send unasked. What is
+//! sent with it is not read.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::serve::IncomingStream;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::listener::Limited;
+use super::{NO_STORE, Shown};
+
+/// The header, and what it must say.
+pub const RELOAD_HEADER: (&str, &str) = ("x-wasmilter", "reload");
+/// Octets of a filter's name.
+const NAME_BYTES_MAX: usize = 256;
+
+/// One filter is to be exchanged; the answer is waited for.
+#[derive(Debug)]
+pub struct Order {
+    pub name: String,
+    pub answer: oneshot::Sender<Exchanged>,
+}
+
+/// What became of an [`Order`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Exchanged {
+    Done(Value),
+    /// There is no such filter.
+    Unknown(String),
+    /// The old one goes on.
+    Refused(String),
+}
+
+/// Where filters are asked about.
+pub struct Filters {
+    pub list: Box<dyn Fn() -> Value + Send + Sync>,
+    pub orders: mpsc::Sender<Order>,
+}
+
+impl std::fmt::Debug for Filters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filters").finish_non_exhaustive()
+    }
+}
+
+/// Who is connected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, Limited>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Limited>) -> Peer {
+        Peer(*stream.remote_addr())
+    }
+}
+
+pub(super) async fn list(State(shown): State<Arc<Shown>>) -> Response {
+    said(StatusCode::OK, &(shown.filters.list)())
+}
+
+pub(super) async fn reload(
+    State(shown): State<Arc<Shown>>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(why) = allowed(peer.ip(), &headers) {
+        return failed(StatusCode::FORBIDDEN, why);
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return failed(StatusCode::NOT_FOUND, "no filter has a name of this length");
+    }
+    let (answer, answered) = oneshot::channel();
+    if shown.filters.orders.try_send(Order { name, answer }).is_err() {
+        return failed(StatusCode::SERVICE_UNAVAILABLE, "another reload is under way");
+    }
+    match answered.await {
+        Ok(Exchanged::Done(done)) => said(StatusCode::OK, &done),
+        Ok(Exchanged::Unknown(why)) => failed(StatusCode::NOT_FOUND, &why),
+        Ok(Exchanged::Refused(why)) => failed(StatusCode::UNPROCESSABLE_ENTITY, &why),
+        Err(_) => failed(StatusCode::SERVICE_UNAVAILABLE, "the gateway stops"),
+    }
+}
+
+fn allowed(peer: IpAddr, headers: &HeaderMap) -> Result<(), &'static str> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !peer.to_canonical().is_loopback() {
+        return Err("filters are reloaded from this machine only");
+    }
+    if text(RELOAD_HEADER.0) != RELOAD_HEADER.1 {
+        return Err("the header `X-Wasmilter: reload` is missing");
+    }
+    // A web page whose own name leads here would be let send the header.
+    if !is_this_machine(text(header::HOST.as_str())) {
+        return Err("the header `Host` has to name a loopback address or localhost");
+    }
+    Ok(())
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address = host.parse::<SocketAddr>().map(|address| address.ip());
+    let bare = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    address.or(bare).map_or(name.eq_ignore_ascii_case("localhost"), |ip| ip.to_canonical().is_loopback())
+}
+
+fn failed(status: StatusCode, why: &str) -> Response {
+    said(status, &json!({ "error": why }))
+}
+
+fn said(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json"), NO_STORE], format!("{body}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_programs_of_this_machine_are_let_in() {
+        for host in ["localhost", "LocalHost:9925", "127.0.0.1", "127.0.0.1:9925", "[::1]:9925", "[::1]", "::1"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["", "evil.example", "evil.example:9925", "localhost.evil.example", "192.0.2.1:9925", "127.0.0.1.x"]
+        {
+            assert!(!is_this_machine(host), "{host}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "localhost".parse().unwrap());
+        let here = "127.0.0.1".parse().unwrap();
+        assert!(allowed(here, &headers).unwrap_err().contains("X-Wasmilter"));
+        headers.insert(RELOAD_HEADER.0, RELOAD_HEADER.1.parse().unwrap());
+        assert!(allowed(here, &headers).is_ok());
+        assert!(allowed("192.0.2.1".parse().unwrap(), &headers).unwrap_err().contains("this machine"));
+        headers.insert("host", "evil.example".parse().unwrap());
+        assert!(allowed(here, &headers).unwrap_err().contains("Host"));
+    }
+}
