@@ -19,6 +19,8 @@ pub mod admin;
 #[cfg(feature = "io")]
 pub mod chain;
 #[cfg(feature = "io")]
+pub mod checks;
+#[cfg(feature = "io")]
 pub mod cli;
 #[cfg(feature = "io")]
 pub mod dialog;

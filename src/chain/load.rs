@@ -209,6 +209,7 @@ fn load_filter(
         tables: granted.cloned().collect(),
         memory,
         outside: outside.clone(),
+        trusted_networks: config.relay.trusted_networks.clone(),
         http,
     });
     Ok(Program::load(host, profile, &config.engine, known.map(AsRef::as_ref))?)

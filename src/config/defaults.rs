@@ -100,6 +100,7 @@ impl Default for Grants {
             kv: None,
             dns: false,
             http: None,
+            facts: false,
             edit: super::types::EditGrant::default(),
             mark: false,
             delay: None,

@@ -188,7 +188,7 @@ pub(super) const GRANTS: Shape = Shape {
     title: "[filter.grants]",
     keys: &[
         "session", "envelope", "log", "config", "clock", "random", "headers", "body", "mime", "metrics", "counters",
-        "tables", "kv", "dns", "http", "edit", "mark", "delay", "route", "discard",
+        "tables", "kv", "dns", "http", "facts", "edit", "mark", "delay", "route", "discard",
     ],
 };
 

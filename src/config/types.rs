@@ -344,6 +344,7 @@ pub struct Grants {
     /// May ask the DNS.
     pub dns: bool,
     pub http: Option<HttpGrant>,
+    pub facts: bool,
     pub edit: EditGrant,
     /// May give points and words to a transaction, and read them.
     pub mark: bool,

@@ -116,6 +116,7 @@ fn check_import(filter: &config::Filter, name: &str, needs: &mut Needs) -> Resul
     }
     needs.edit |= interface == "edit";
     needs.headers |= interface == "headers";
+    needs.peer_name |= interface == "facts";
     Ok(())
 }
 

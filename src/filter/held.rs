@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use tokio::sync::Semaphore;
 
 use super::mime::{TooComplex, Tree};
+use crate::checks::Finding;
 use crate::smtp::headers::HeaderBlock;
 use crate::state::spool::{READ_BYTES_MAX, Spool};
 
@@ -32,6 +33,7 @@ pub struct Held {
     pub(super) ends: LineEnds,
     tree: Option<Arc<Result<Tree, TooComplex>>>,
     sha256: Option<[u8; 32]>,
+    findings: Option<Arc<Vec<Finding>>>,
 }
 
 impl Held {
@@ -84,6 +86,26 @@ impl Held {
         Ok(digest)
     }
 
+    /// What was found out about its sender.
+    pub(super) fn findings(&self) -> Option<Arc<Vec<Finding>>> {
+        self.findings.clone()
+    }
+
+    pub(super) fn keep_findings(&mut self, findings: Vec<Finding>) -> Arc<Vec<Finding>> {
+        Arc::clone(self.findings.insert(Arc::new(findings)))
+    }
+
+    /// The message as it came, in one piece.
+    pub(super) async fn raw(&self, raw_headers: &[u8]) -> io::Result<Vec<u8>> {
+        let body = self.came.as_ref().unwrap_or(&self.body);
+        let size = usize::try_from(body.len()).unwrap_or(usize::MAX);
+        let mut raw = Vec::with_capacity(raw_headers.len() + size + 2);
+        raw.extend_from_slice(raw_headers);
+        raw.extend_from_slice(b"\r\n");
+        each_piece(body, |piece| raw.extend_from_slice(piece)).await?;
+        Ok(raw)
+    }
+
     /// The parts of the message as it came, parsed once.
     pub(super) async fn tree(&mut self, raw_headers: &[u8]) -> io::Result<Arc<Result<Tree, TooComplex>>> {
         if let Some(tree) = &self.tree {
@@ -93,10 +115,7 @@ impl Held {
         let size = usize::try_from(body.len()).unwrap_or(usize::MAX);
         let units = size.div_ceil(PARSE_UNIT_BYTES).min(PARSED_TOGETHER_BYTES_MAX / PARSE_UNIT_BYTES);
         let parsing = PARSING.acquire_many(u32::try_from(units).unwrap_or(u32::MAX)).await.map_err(io::Error::other)?;
-        let mut raw = Vec::with_capacity(raw_headers.len() + size + 2);
-        raw.extend_from_slice(raw_headers);
-        raw.extend_from_slice(b"\r\n");
-        each_piece(body, |piece| raw.extend_from_slice(piece)).await?;
+        let raw = self.raw(raw_headers).await?;
         let parsed = if raw.len() <= PARSED_AT_ONCE_BYTES_MAX {
             match std::panic::catch_unwind(|| Tree::parse_at_once(raw)) {
                 Ok(Ok(Ok(tree))) => Ok(tree),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ipnet::IpNet;
+
 use super::log::LogBudget;
 use super::metrics::Series;
 use super::outside::{Http, Outside};
@@ -20,6 +22,8 @@ pub struct Profile {
     pub tables: Vec<Arc<Table>>,
     pub memory: Arc<Memory>,
     pub outside: Outside,
+    /// Whom the operator lets relay: `[relay] trusted-networks`.
+    pub trusted_networks: Vec<IpNet>,
     /// Where the filter was granted any address.
     pub http: Option<Arc<dyn Http>>,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::held::Held;
 use super::notes::Notes;
+use crate::checks::{Origin, Spf};
 use crate::mail::{Edit, Envelope, Marks, PeerName, Recipient, Sender, SessionFacts, Stage};
 use crate::smtp::headers::HeaderBlock;
 use crate::state::spool::Spool;
@@ -37,6 +38,8 @@ pub struct Work {
     pub marks: Option<Arc<Marks>>,
     /// How long the answer to this stage is to be held back: the longest that was asked for.
     pub delay: Duration,
+    /// What SPF said, and of whom.
+    pub(super) spf: Option<Box<(Origin, Spf)>>,
     undo: Option<Box<Undo>>,
 }
 
@@ -71,6 +74,7 @@ impl Work {
             edits: Vec::new(),
             marks: None,
             delay: Duration::ZERO,
+            spf: None,
             undo: None,
         }
     }

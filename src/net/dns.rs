@@ -101,6 +101,11 @@ impl Resolver {
         Ok(Self { hosts: Arc::new(hosts), dns, peer_names: settings.peer_names })
     }
 
+    /// For a library that asks for itself. The hosts file does not hold there.
+    pub(crate) fn dns(&self) -> TokioResolver {
+        self.dns.clone()
+    }
+
     /// Forward-confirmed reverse DNS: the confirmed name, and the name whether it was confirmed or not.
     ///
     /// A PTR name is confirmed when its own addresses hold the peer's. No PTR, no valid name or no
@@ -293,4 +298,4 @@ fn says_nothing_there(error: &NetError) -> bool {
 
 #[cfg(test)]
 #[path = "dns_tests.rs"]
-mod tests;
+pub(crate) mod tests;

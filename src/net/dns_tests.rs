@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use hickory_resolver::proto::op::{Message, OpCode};
 use hickory_resolver::proto::rr::Record;
-use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV, TXT};
 use tokio::net::UdpSocket;
 
 use super::*;
@@ -20,14 +20,12 @@ pub(super) enum Says {
     Silence,
 }
 
-pub(super) type Script = fn(&Name, RecordType) -> Says;
-
 pub(super) struct Server {
     address: SocketAddr,
     pub(super) asked: Arc<Mutex<Vec<String>>>,
 }
 
-pub(super) async fn server(script: Script) -> Server {
+pub(super) async fn server(script: impl Fn(&Name, RecordType) -> Says + Send + 'static) -> Server {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -54,6 +52,20 @@ pub(super) async fn server(script: Script) -> Server {
         }
     });
     Server { address, asked }
+}
+
+/// A resolver for tests elsewhere: these names have one TXT record each, and no other name exists.
+pub(crate) async fn zone(records: Vec<(String, String)>) -> Resolver {
+    let script = move |name: &Name, record_type: RecordType| {
+        let name = name.to_ascii().to_ascii_lowercase();
+        let text = records.iter().find(|(owner, _)| *owner == name.trim_end_matches('.')).map(|(_, text)| text.clone());
+        match (text, record_type) {
+            (Some(text), RecordType::TXT) => Says::Records(vec![RData::TXT(TXT::new(vec![text]))]),
+            (Some(_), _) => Says::Code(ResponseCode::NoError),
+            (None, _) => Says::Code(ResponseCode::NXDomain),
+        }
+    };
+    resolver(&server(script).await, "")
 }
 
 pub(super) fn resolver(server: &Server, hosts: &str) -> Resolver {

@@ -118,7 +118,7 @@ fn set(script: &Script, around: &Surroundings, upstream: SocketAddr) -> Result<S
 
 /// What the puppet is granted, without tables and routes: also where a configuration says `grants = { PUPPET, … }`.
 const PUPPET_GRANTS: &str = "headers = true, body = true, mime = true, metrics = true, counters = true, kv = true, \
-     dns = true, http = [], mark = true, delay = \"10s\", discard = true, \
+     dns = true, http = [], facts = true, mark = true, delay = \"10s\", discard = true, \
      edit = { headers = true, body = true, sender = true, recipients = [\"*@archive.test\"] }";
 
 /// A `[[filter]]` with the puppet (tests/guests/puppet), granted everything, but of upstreams only `routes`.

@@ -22,7 +22,7 @@ fn imports_without_a_grant_violated() {
     let error = load(&[Filter::puppet("").grants("counters = true")]).map(|_| ()).unwrap_err();
     assert!(error.contains("filter \"puppet\"") && error.contains("is not granted: write `grants = {"), "{error}");
     let all = "headers = true, body = true, metrics = true, counters = true, tables = [\"words\"], \
-               kv = { quota = \"1 MiB\" }, dns = true, http = [], edit = { headers = [\"X-*\"] }";
+               kv = { quota = \"1 MiB\" }, dns = true, http = [], facts = true, edit = { headers = [\"X-*\"] }";
     let error = load(&[Filter::puppet("").grants(all)]).map(|_| ()).unwrap_err();
     assert!(error.contains("imports `mime`, which is not granted: write `grants = { mime = true }`"), "{error}");
     let error = load(&[Filter::puppet("").grants(&format!("{all}, mime = true"))]).map(|_| ()).unwrap_err();

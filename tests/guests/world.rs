@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use wasmilter::chain::{Call, Chain};
+use wasmilter::checks::Finding;
 use wasmilter::config;
 use wasmilter::filter::outside::{Answer, Failure, NoAnswer, Response, Security};
 use wasmilter::filter::{Clock, Outside, Script};
@@ -196,6 +197,48 @@ async fn http_ca_violated() {
     let filter = Filter::puppet("").grants(grants);
     let error = Chain::load_with(&configuration(&[filter]), &outside).unwrap_err().to_string();
     assert!(error.contains("filter \"puppet\": grants.http: cannot read the CA file /nonexistent/ca.pem"), "{error}");
+}
+
+#[tokio::test]
+async fn facts_obeyed() {
+    let script = Arc::new(Script::default());
+    let found = |check: &str, outcome: &str, domain: &str| Finding {
+        check: check.into(),
+        outcome: outcome.into(),
+        properties: vec![("domain".into(), domain.into())],
+    };
+    script.fact(found("spf", "softfail", "example.net"));
+    script.fact(found("dkim", "pass", "a.test"));
+    script.fact(found("dkim", "fail", "b.test"));
+    let chain = obedient(&Outside::scripted(Clock::System, &script));
+    for (trick, wanted) in [
+        ("facts", "rdns standing tls auth client"),
+        ("fact rdns", "pass address=192.0.2.7 name=client.example.net"),
+        ("fact standing", "stranger"),
+        ("fact tls", "none"),
+        ("fact auth", "none"),
+        ("fact client", "direct"),
+        ("fact spf", "softfail domain=example.net"),
+        ("fact dkim", "pass domain=a.test / fail domain=b.test"),
+        ("fact arc", ""),
+        ("fact weather", ""),
+    ] {
+        assert_eq!(hears(trick, &chain).await, wanted, "{trick}");
+    }
+}
+
+/// What is known when, with checks that ask a DNS server which has no answer for anybody.
+#[tokio::test]
+async fn facts_before_their_time_violated() {
+    let (_server, outside) = dead().await;
+    let filter =
+        Filter::puppet("helo: fact spf; mail: facts; rcpt: fact dkim; data: fact spf").with("deadline = \"300ms\"");
+    let chain = load_with(&[filter], &outside);
+    let mut session = session(&chain);
+    assert_eq!(told(&session.helo().await), "", "there is no sender");
+    assert_eq!(told(&session.mail().await), "rdns standing tls auth client spf");
+    assert_eq!(told(&session.rcpt().await), "", "there is no message");
+    assert_eq!(fault(&session.ask(Call::Data).await), Some("deadline"), "nobody answers");
 }
 
 #[tokio::test]

@@ -263,7 +263,7 @@ fn gateway(mode: Mode, policy: Policy, upstream: SocketAddr, scratch: &Path) -> 
         }
         Mode::Hold => format!(
             "path = {:?}\nsettings = {{ do = \"\" }}\n[filter.grants]\nheaders = true\nbody = true\nmime = true\n\
-             metrics = true\ncounters = true\nkv = true\ndns = true\nhttp = []\ndiscard = true\ntables = [\"words\"]\n\
+             metrics = true\ncounters = true\nkv = true\ndns = true\nhttp = []\nfacts = true\ndiscard = true\ntables = [\"words\"]\n\
              route = []\nedit = {{ headers = true, body = true, sender = true }}\n[table.words]\nentries = [\"word\"]\n",
             build(&root.join("tests/guests")).join("puppet.wasm")
         ),

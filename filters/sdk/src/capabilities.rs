@@ -221,6 +221,22 @@ pub mod http {
     }
 }
 
+/// What the host already knows, or can find out once for all filters: "rdns", "standing", "tls", "auth", "client"; from MAIL
+/// on "spf"; at the stage message "dkim", "arc", "dmarc". May wait.
+pub mod facts {
+    use super::host;
+    pub use host::facts::{Fact, find, names};
+
+    /// The outcome of a check: "none" where nothing is known, of several (dkim) "pass" when one of them passed, else the
+    /// first.
+    #[must_use]
+    pub fn outcome(name: &str) -> String {
+        let facts = find(name);
+        let best = facts.iter().find(|fact| fact.outcome == "pass").or(facts.first());
+        best.map_or_else(|| "none".to_owned(), |fact| fact.outcome.clone())
+    }
+}
+
 /// Changes. Where each is possible stands in the contract; what is granted, in the configuration.
 pub mod edit {
     use super::host;

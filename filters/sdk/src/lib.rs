@@ -42,7 +42,7 @@ mod verdict;
 mod zip;
 
 pub use about::{About, Phase};
-pub use capabilities::{clock, config, counters, dns, edit, http, kv, log, mark, metrics, random, tables};
+pub use capabilities::{clock, config, counters, dns, edit, facts, http, kv, log, mark, metrics, random, tables};
 #[doc(hidden)]
 pub use export::__made;
 pub use export::Filter;

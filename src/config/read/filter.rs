@@ -158,6 +158,7 @@ fn grants(section: &Section<'_>, tables: &[String], upstreams: Option<&[&str]>) 
         kv: section.get_or("kv", None, kv),
         dns: flag("dns", base.dns),
         http: section.get_or("http", None, http),
+        facts: flag("facts", base.facts),
         edit: section.get_or("edit", EditGrant::default(), edit),
         mark: flag("mark", base.mark),
         delay: section.get_or("delay", base.delay, delay),

@@ -24,6 +24,7 @@ wasmtime::component::bindgen!({
         "wasmilter:filter/edit.write-body": async | trappable,
         "wasmilter:filter/dns": async | trappable,
         "wasmilter:filter/http": async | trappable,
+        "wasmilter:filter/facts.find": async | trappable,
         default: trappable,
     },
     exports: { default: async },

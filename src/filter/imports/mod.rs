@@ -6,6 +6,7 @@
 mod dns;
 mod edit;
 mod envelope;
+mod facts;
 mod http;
 mod mark;
 mod message;
@@ -51,7 +52,7 @@ macro_rules! capability {
 }
 
 /// All of them.
-pub(super) static CAPABILITIES: [Capability; 18] = [
+pub(super) static CAPABILITIES: [Capability; 19] = [
     capability!("types", types, "{}", |_| true),
     capability!("session", session, "{ session = true }", |g| g.session),
     capability!("envelope", envelope, "{ envelope = true }", |g| g.envelope),
@@ -70,6 +71,7 @@ pub(super) static CAPABILITIES: [Capability; 18] = [
     capability!("kv", kv, "{ kv = { quota = \"16 MiB\" } }", |g| g.kv.is_some()),
     capability!("dns", dns, "{ dns = true }", |g| g.dns),
     capability!("http", http, "{ http = [\"https://api.example.org/v1/\"] }", |g| g.http.is_some()),
+    capability!("facts", facts, "{ facts = true }", |g| g.facts),
 ];
 
 /// What the operator has to write for a capability; none for one that every filter has unless it is taken away, and

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::checks::Checker;
 use crate::config::HttpGrant;
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
@@ -56,12 +57,20 @@ enum Web {
     Given(Arc<dyn Http>),
 }
 
+/// Who finds out about senders and messages.
+#[derive(Debug, Clone)]
+pub(crate) enum Checks {
+    Real(Arc<Checker>),
+    Script(Arc<Script>),
+}
+
 /// All of it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Outside {
     pub clock: Clock,
     pub dns: Arc<dyn Dns>,
     web: Web,
+    checks: Checks,
 }
 
 impl Outside {
@@ -70,14 +79,19 @@ impl Outside {
     pub fn real(resolver: &Resolver, dialer: &Arc<dyn Dial>) -> Outside {
         let resolver = Arc::new(resolver.clone());
         let web = Web::Real(Arc::clone(&resolver), Arc::clone(dialer));
-        Outside { clock: Clock::System, dns: resolver, web }
+        let checks = Checks::Real(Arc::new(Checker::new(&resolver)));
+        Outside { clock: Clock::System, dns: resolver, web, checks }
     }
 
     /// Nothing but what `script` says, at the time `clock` tells.
     #[must_use]
     pub fn scripted(clock: Clock, script: &Arc<Script>) -> Outside {
         let web = Web::Given(Arc::clone(script) as Arc<dyn Http>);
-        Outside { clock, dns: Arc::clone(script) as Arc<dyn Dns>, web }
+        Outside { clock, dns: Arc::clone(script) as Arc<dyn Dns>, web, checks: Checks::Script(Arc::clone(script)) }
+    }
+
+    pub(crate) fn checks(&self) -> &Checks {
+        &self.checks
     }
 
     /// A filter's HTTP client.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::checks::Finding;
+
 use super::{Answer, Dns, Failure, Http, NoAnswer, Request, Response, Waiting};
 
 /// What the world says, question by question. What is not written here is a failure that names the question, and is
@@ -19,6 +21,7 @@ struct Inner {
     dns: HashMap<String, BTreeMap<String, Result<Answer, NoAnswer>>>,
     /// By method, and address as [`Url`](crate::config::Url) shows it.
     http: HashMap<(String, String), Result<Response, Failure>>,
+    facts: Vec<Finding>,
     unscripted: Vec<String>,
 }
 
@@ -53,6 +56,16 @@ impl Script {
         let key = (method.to_ascii_uppercase(), crate::config::Url::parse(url)?.to_string());
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).http.insert(key, answer);
         Ok(())
+    }
+
+    /// One more fact of those that a check finds out: "spf", "dkim", "arc", "dmarc". What is not written is not known.
+    pub fn fact(&self, finding: Finding) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).facts.push(finding);
+    }
+
+    pub(crate) fn facts(&self, name: &str) -> Vec<Finding> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.facts.iter().filter(|finding| finding.check == name).cloned().collect()
     }
 
     /// What was asked and stands nowhere, in the order in which it was asked.

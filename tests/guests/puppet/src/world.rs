@@ -2,7 +2,7 @@
 
 use crate::tricks::Done;
 use crate::wasmilter::filter::dns::{self, Security};
-use crate::wasmilter::filter::{clock, counters, http, kv};
+use crate::wasmilter::filter::{clock, counters, facts, http, kv};
 use crate::words::{number, pair};
 
 fn shown<T>(answer: Result<(Vec<T>, Security), dns::Error>, show: impl Fn(T) -> String) -> String {
@@ -59,6 +59,16 @@ pub fn play(name: &str, argument: &str) -> Done {
         "ask-often" => (0..number(argument)).map(|_| strings(dns::addresses("two.test"))).last().unwrap_or_default(),
         "send" => send(argument),
         "send-often" => (0..number(argument)).map(|_| send("GET https://api.test/v1/x")).last().unwrap_or_default(),
+        // Names, and what is known of each.
+        "facts" => facts::names().join(" "),
+        "fact" => facts::find(argument)
+            .iter()
+            .map(|fact| {
+                let said: Vec<_> = fact.properties.iter().map(|(key, value)| format!(" {key}={value}")).collect();
+                format!("{}{}", fact.outcome, said.concat())
+            })
+            .collect::<Vec<_>>()
+            .join(" / "),
         // What time it is, and how long it has been.
         "time" => format!("{} {}", clock::now(), clock::ticks()),
         // For a minute.
