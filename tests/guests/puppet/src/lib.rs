@@ -66,7 +66,12 @@ impl stages::about::Guest for Puppet {
                 "seal" => said.phase = Phase::Seal,
                 "long" => {
                     let text = "x".repeat(words::number(argument) as usize);
-                    said = Description { version: text.clone(), summary: text.clone(), settings_schema: Some(text), ..said };
+                    said = Description {
+                        version: text.clone(),
+                        summary: text.clone(),
+                        settings_schema: Some(text),
+                        ..said
+                    };
                 }
                 "long-summary" => said.summary = "x".repeat(words::number(argument) as usize),
                 "long-schema" => said.settings_schema = Some(" ".repeat(words::number(argument) as usize)),

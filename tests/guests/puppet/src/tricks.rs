@@ -189,7 +189,9 @@ fn probe(name: &str, argument: &str, subject: &str) -> Done {
             log::log(log::Level::Info, &"x".repeat(number(argument) as usize));
             "logged".into()
         }
-        "fill-notes" => (0..number(argument)).filter(|i| session::set_note(&format!("k{i}"), Some("v"))).count().to_string(),
+        "fill-notes" => {
+            (0..number(argument)).filter(|i| session::set_note(&format!("k{i}"), Some("v"))).count().to_string()
+        }
         // note-long KEY=VALUE, in octets
         "note-long" => {
             let (key, value) = pair(argument);
