@@ -107,7 +107,7 @@ fn line_of_the_panic() -> usize {
 fn backtraces_name_lines_only_where_asked_obeyed() {
     let mut config = configuration(&[Filter::puppet("init: panic")]);
     let error = Chain::load(&config).map(|_| ()).unwrap_err().to_string();
-    assert!(!error.contains("tricks.rs:") && error.contains("misbehave"), "names of functions: {error}");
+    assert!(!error.contains("tricks.rs:") && error.contains("tricks::play"), "names of functions: {error}");
     config.engine.backtrace_lines = true;
     let error = Chain::load(&config).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains(&format!("tricks.rs:{}", line_of_the_panic())), "{error}");

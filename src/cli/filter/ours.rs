@@ -52,6 +52,7 @@ const PYTHON_SDK: &[(&str, &str)] = below!("sdk-python": "wasmilter.py", "README
 
 const RUST_SDK: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("../../../filters/templates/rust/sdk/Cargo.toml")),
+    ("src/about.rs", include_str!("../../../filters/sdk/src/about.rs")),
     ("src/alloc.rs", include_str!("../../../filters/sdk/src/alloc.rs")),
     ("src/bindings.rs", include_str!("../../../filters/sdk/src/bindings.rs")),
     ("src/capabilities.rs", include_str!("../../../filters/sdk/src/capabilities.rs")),
