@@ -74,7 +74,7 @@ async fn scores_and_tags_violated() {
 #[tokio::test]
 async fn mark_grants_violated() {
     let others = "headers = true, body = true, mime = true, metrics = true, counters = true, tables = [], kv = true, \
-                  dns = true, http = [], edit = { headers = [\"X-*\"] }";
+                  dns = true, http = [], facts = true, edit = { headers = [\"X-*\"] }";
     let script = "rcpt: tag a; data: score A=1; message: delay 100";
     let rich = Filter::puppet("mail: score RICH=5").named("rich");
     for (grant, allowed) in [("mark = true", 2), ("delay = \"1s\"", 1), ("route = []", 0)] {

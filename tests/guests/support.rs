@@ -61,7 +61,8 @@ pub(crate) struct Filter {
 
 /// Everything but edits.
 const ALL_GRANTS: &str = "headers = true, body = true, mime = true, metrics = true, counters = true, \
-     tables = [\"words\"], kv = { quota = \"64 KiB\" }, dns = true, http = [\"https://api.test/v1/\"], facts = true, edit = { headers = [\"X-*\"] }, mark = true, delay = \"10s\", route = []";
+     tables = [\"words\"], kv = { quota = \"64 KiB\" }, dns = true, http = [\"https://api.test/v1/\"], facts = true, \
+     edit = { headers = [\"X-*\"] }, mark = true, delay = \"10s\", route = []";
 
 impl Filter {
     /// The puppet, granted everything but edits of anything except `X-*` fields, doing as `script` says.
