@@ -188,6 +188,7 @@ fn settle(
         Said::Reject => Action::Reject,
         Said::Defer => Action::Defer,
         Said::Discard => Action::Discard,
+        Said::Quarantine => Action::Quarantine,
         Said::Disconnect => Action::Disconnect,
     };
     outcome.verdict = Verdict { action, reply, filter: Some(program.profile().name.clone()), reason };

@@ -45,12 +45,14 @@ pub(super) struct ListenerChain {
 impl ListenerChain {
     pub(super) fn body_mode(programs: impl Iterator<Item = impl AsRef<Program>>) -> BodyMode {
         programs
-            .filter(|program| program.as_ref().stages().contains(Stage::Message))
             .map(|program| {
-                if program.as_ref().may_edit() && !program.as_ref().is_shadow() {
-                    BodyMode::Hold
-                } else {
-                    BodyMode::Spooled
+                let program = program.as_ref();
+                let sees_message = program.stages().contains(Stage::Message);
+                let holds = (sees_message && program.may_edit()) || program.may_quarantine();
+                match (holds && !program.is_shadow(), sees_message) {
+                    (true, _) => BodyMode::Hold,
+                    (false, true) => BodyMode::Spooled,
+                    (false, false) => BodyMode::Stream,
                 }
             })
             .max()

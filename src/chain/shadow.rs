@@ -71,6 +71,7 @@ pub(super) fn compare(stage: Stage, outcome: &Outcome) {
         Action::Reject => "reject",
         Action::Defer => "defer",
         Action::Discard => "discard",
+        Action::Quarantine => "quarantine",
         Action::Disconnect => "disconnect",
     };
     for said in &outcome.shadows {

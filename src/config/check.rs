@@ -8,7 +8,7 @@ use super::conditions;
 use super::edge::ProxyTls;
 use super::problem::{Problem, Span};
 use super::reader::Reader;
-use super::types::{Config, Listener, ListenerAuth, ListenerTls};
+use super::types::{Config, Filter, Listener, ListenerAuth, ListenerTls};
 
 /// The port where the world delivers mail.
 const PORT_SMTP: u16 = 25;
@@ -333,7 +333,10 @@ fn unused(config: &Config, reader: &Reader<'_>) {
     }
     for (place, upstream) in config.upstreams.iter().enumerate() {
         let name = &upstream.name;
-        let granted = config.filters.iter().any(|filter| filter.grants.route.iter().flatten().any(|to| to == name));
+        let granted = config.filters.iter().any(|Filter { grants, .. }| {
+            let kept = grants.quarantine.as_ref().and_then(|grant| grant.upstream.as_ref());
+            grants.route.iter().flatten().chain(kept).any(|to| to == name)
+        });
         if name != UPSTREAM_DEFAULT && !granted && config.routes.iter().all(|route| route.upstream != *name) {
             let title = format!("no mail goes to the upstream \"{name}\"");
             warn(

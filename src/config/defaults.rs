@@ -106,6 +106,7 @@ impl Default for Grants {
             delay: None,
             route: None,
             discard: false,
+            quarantine: None,
         }
     }
 }

@@ -187,14 +187,36 @@ pub(super) const WHEN: Shape = Shape {
 pub(super) const GRANTS: Shape = Shape {
     title: "[filter.grants]",
     keys: &[
-        "session", "envelope", "log", "config", "clock", "random", "headers", "body", "mime", "metrics", "counters",
-        "tables", "kv", "dns", "http", "facts", "edit", "mark", "delay", "route", "discard",
+        "session",
+        "envelope",
+        "log",
+        "config",
+        "clock",
+        "random",
+        "headers",
+        "body",
+        "mime",
+        "metrics",
+        "counters",
+        "tables",
+        "kv",
+        "dns",
+        "http",
+        "facts",
+        "edit",
+        "mark",
+        "delay",
+        "route",
+        "discard",
+        "quarantine",
     ],
 };
 
 pub(super) const KV: Shape = Shape { title: "[filter.grants.kv]", keys: &["quota", "value-size"] };
 
 pub(super) const HTTP: Shape = Shape { title: "[filter.grants.http]", keys: &["urls", "response-size", "ca"] };
+
+pub(super) const QUARANTINE: Shape = Shape { title: "[filter.grants.quarantine]", keys: &["upstream", "recipient"] };
 
 pub(super) const EDIT: Shape =
     Shape { title: "[filter.grants.edit]", keys: &["headers", "body", "sender", "recipients"] };

@@ -1,7 +1,6 @@
 //! What a configuration means once it has been read: plain, resolved, valid values.
 //!
-//! Everything here is immutable data with its unit in the type or the name; no parsing happens in this
-//! file (see `raw` and `resolve`), and nobody else in the program reads TOML.
+//! Everything here is immutable data with its unit in the type or the name; no parsing happens in this file.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -354,6 +353,8 @@ pub struct Grants {
     pub route: Option<Vec<String>>,
     /// May answer 250 and deliver nothing.
     pub discard: bool,
+    /// May have messages sent there instead.
+    pub quarantine: Option<super::quarantine::QuarantineGrant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What a guest answered becomes a verdict, or a fault: nothing a client could not be shown gets past here.
 
 use super::bindings::wasmilter::filter::types as wit;
+use crate::config::Grants;
 use crate::mail::Stage;
 use crate::smtp::{Enhanced, Reply};
 
@@ -29,6 +30,7 @@ pub enum Said {
     Reject,
     Defer,
     Discard,
+    Quarantine,
     Disconnect,
     Skip,
 }
@@ -43,15 +45,15 @@ impl Said {
             Said::Reject => "reject",
             Said::Defer => "defer",
             Said::Discard => "discard",
+            Said::Quarantine => "quarantine",
             Said::Disconnect => "disconnect",
             Said::Skip => "skip",
         }
     }
 }
 
-/// None: nobody is granted that.
-fn said(action: wit::Action) -> Option<Said> {
-    Some(match action {
+fn said(action: wit::Action) -> Said {
+    match action {
         wit::Action::Next => Said::Next,
         wit::Action::Accept => Said::Accept,
         wit::Action::Reject => Said::Reject,
@@ -59,20 +61,21 @@ fn said(action: wit::Action) -> Option<Said> {
         wit::Action::Discard => Said::Discard,
         wit::Action::Disconnect => Said::Disconnect,
         wit::Action::Skip => Said::Skip,
-        wit::Action::Quarantine => return None,
-    })
+        wit::Action::Quarantine => Said::Quarantine,
+    }
 }
 
 /// Checks a verdict against the contract.
 ///
 /// # Errors
 /// A sentence that says what the filter may not say.
-pub(super) fn check(verdict: wit::Verdict, stage: Stage, may_discard: bool) -> Result<Answer, String> {
-    let action = said(verdict.action).ok_or("quarantine is not granted")?;
+pub(super) fn check(verdict: wit::Verdict, stage: Stage, grants: &Grants) -> Result<Answer, String> {
+    let action = said(verdict.action);
     match action {
-        Said::Discard if !may_discard => return Err("discard is not granted".into()),
-        Said::Discard if !matches!(stage, Stage::Data | Stage::Headers | Stage::Message) => {
-            return Err(format!("discard means nothing at {}", stage.name()));
+        Said::Discard if !grants.discard => return Err("discard is not granted".into()),
+        Said::Quarantine if grants.quarantine.is_none() => return Err("quarantine is not granted".into()),
+        Said::Discard | Said::Quarantine if !matches!(stage, Stage::Data | Stage::Headers | Stage::Message) => {
+            return Err(format!("{} means nothing at {}", action.name(), stage.name()));
         }
         Said::Skip if !matches!(stage, Stage::Headers | Stage::Body) => {
             return Err(format!("skip means nothing at {}", stage.name()));
@@ -162,6 +165,15 @@ pub(super) fn excerpt_of(text: &str, bytes_max: usize) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+    use crate::config::QuarantineGrant;
+
+    fn none() -> Grants {
+        Grants::default()
+    }
+
+    fn all() -> Grants {
+        Grants { discard: true, quarantine: Some(QuarantineGrant::default()), ..Grants::default() }
+    }
 
     fn verdict(action: wit::Action, code: u16, enhanced: Option<&str>, text: &[&str]) -> wit::Verdict {
         let text = text.iter().map(|s| (*s).to_owned()).collect();
@@ -176,7 +188,7 @@ mod tests {
     #[test]
     fn an_honest_refusal_passes() {
         let v = verdict(wit::Action::Reject, 550, Some("5.7.1"), &["No", "Really, nö"]);
-        let answer = check(v, Stage::Rcpt, false).unwrap();
+        let answer = check(v, Stage::Rcpt, &none()).unwrap();
         let reply = answer.reply.unwrap();
         assert_eq!((reply.code, reply.text.as_ref()), (550, "No\nReally, nö"));
         assert_eq!(reply.enhanced, Some(Enhanced::new(5, 7, 1)));
@@ -196,15 +208,18 @@ mod tests {
             (wit::Action::Next, 550),
             (wit::Action::Accept, 250),
         ] {
-            assert!(check(verdict(action, code, None, &["x"]), Stage::Mail, true).is_err(), "{action:?} {code}");
+            assert!(check(verdict(action, code, None, &["x"]), Stage::Mail, &all()).is_err(), "{action:?} {code}");
         }
-        assert!(check(verdict(wit::Action::Disconnect, 421, None, &["x"]), Stage::Mail, true).is_ok());
+        assert!(check(verdict(wit::Action::Disconnect, 421, None, &["x"]), Stage::Mail, &all()).is_ok());
     }
 
     #[test]
     fn enhanced_codes_are_checked() {
         for bad in ["4.7.1", "5.7", "5.7.1.1", "5.7.1000", "5..1", "+5.7.1", "55.7.1", "", "5.7.1\r\n"] {
-            assert!(check(verdict(wit::Action::Reject, 550, Some(bad), &["x"]), Stage::Mail, true).is_err(), "{bad:?}");
+            assert!(
+                check(verdict(wit::Action::Reject, 550, Some(bad), &["x"]), Stage::Mail, &all()).is_err(),
+                "{bad:?}"
+            );
         }
     }
 
@@ -213,24 +228,31 @@ mod tests {
         let long = "x".repeat(REPLY_LINE_BYTES_MAX + 1);
         let many = ["x"; REPLY_LINES_MAX + 1];
         for bad in [&["a\r\n250 ok"][..], &["a\nb"], &["\u{0}"], &["\u{85}"], &["\u{2028}"], &[&long], &many, &[]] {
-            assert!(check(verdict(wit::Action::Reject, 550, None, bad), Stage::Mail, true).is_err(), "{bad:?}");
+            assert!(check(verdict(wit::Action::Reject, 550, None, bad), Stage::Mail, &all()).is_err(), "{bad:?}");
         }
     }
 
     #[test]
-    fn discard_and_skip_have_their_places() {
-        assert!(check(plain(wit::Action::Discard), Stage::Message, false).is_err());
-        assert!(check(plain(wit::Action::Discard), Stage::Mail, true).is_err());
-        assert!(check(plain(wit::Action::Discard), Stage::Message, true).is_ok());
-        assert!(check(plain(wit::Action::Skip), Stage::Mail, true).is_err());
-        assert!(check(plain(wit::Action::Skip), Stage::Body, true).is_ok());
+    fn discard_quarantine_and_skip_have_their_places() {
+        assert!(check(plain(wit::Action::Discard), Stage::Message, &none()).is_err());
+        assert!(check(plain(wit::Action::Discard), Stage::Mail, &all()).is_err());
+        assert!(check(plain(wit::Action::Discard), Stage::Message, &all()).is_ok());
+        for stage in [Stage::Data, Stage::Headers, Stage::Message] {
+            assert!(check(plain(wit::Action::Quarantine), stage, &none()).is_err());
+            assert!(check(plain(wit::Action::Quarantine), stage, &all()).is_ok());
+        }
+        for stage in [Stage::Connect, Stage::Mail, Stage::Rcpt, Stage::Body] {
+            assert!(check(plain(wit::Action::Quarantine), stage, &all()).is_err(), "{}", stage.name());
+        }
+        assert!(check(plain(wit::Action::Skip), Stage::Mail, &all()).is_err());
+        assert!(check(plain(wit::Action::Skip), Stage::Body, &all()).is_ok());
     }
 
     #[test]
     fn reasons_are_made_printable_and_short() {
         let reason = Some(format!("a\r\nb{}", "é".repeat(1000)));
         let answer =
-            check(wit::Verdict { action: wit::Action::Next, reply: None, reason }, Stage::Mail, false).unwrap();
+            check(wit::Verdict { action: wit::Action::Next, reply: None, reason }, Stage::Mail, &none()).unwrap();
         let reason = answer.reason.unwrap();
         assert!(reason.starts_with("a\\r\\nb"));
         assert!(reason.len() <= REASON_BYTES_MAX + 16);

@@ -130,7 +130,7 @@ impl Instance {
                 Err(program.fault(stage, FaultKind::BadAnswer, "the body it wrote ends in a CR".into()))
             }
             Ok(None) => Ok(None),
-            Ok(Some(verdict)) => answer::check(*verdict, stage, program.profile.config.grants.discard)
+            Ok(Some(verdict)) => answer::check(*verdict, stage, &program.profile.config.grants)
                 .map(|answer| Some(Box::new(answer)))
                 .map_err(|what| program.fault(stage, FaultKind::BadAnswer, what)),
             Err(error) => {

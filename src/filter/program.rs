@@ -21,6 +21,7 @@ use super::profile::Profile;
 use super::signature::{self, Signed};
 use super::stages::{Exports, StageSet};
 use crate::config::{self, FilterPhase, Lifetime};
+use crate::mail::Stage;
 
 /// Calls after which a shared instance makes room for a fresh one.
 pub(super) const SHARED_CALLS_MAX: u32 = 10_000;
@@ -179,6 +180,13 @@ impl Program {
     #[must_use]
     pub fn may_edit(&self) -> bool {
         self.needs.edit
+    }
+
+    /// Whether it could have a message sent elsewhere: it is granted that, and asked where it may say so.
+    #[must_use]
+    pub fn may_quarantine(&self) -> bool {
+        let stages = [Stage::Data, Stage::Headers, Stage::Body, Stage::Message];
+        self.profile.config.grants.quarantine.is_some() && stages.iter().any(|stage| self.stages().contains(*stage))
     }
 
     /// Whether it reads the header block through the `headers` capability.

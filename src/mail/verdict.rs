@@ -66,6 +66,8 @@ pub enum Action {
     Reject,
     Defer,
     Discard,
+    /// To where the operator's grant says.
+    Quarantine,
     Disconnect,
 }
 

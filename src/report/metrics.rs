@@ -35,7 +35,7 @@ pub const DESCRIBED: [(&str, Kind, &str); 22] = [
     (
         "wasmilter_transactions_total",
         Kind::Counter,
-        "Transactions by outcome: accepted, discarded, refused, deferred, aborted",
+        "Transactions by outcome: accepted, discarded, quarantined, refused, deferred, aborted",
     ),
     ("wasmilter_transaction_seconds", Kind::Histogram, "From MAIL to the transaction's end"),
     ("wasmilter_upstream_seconds", Kind::Histogram, "Of a transaction, waiting for the upstream"),
@@ -105,7 +105,7 @@ struct Handles {
     recorder: Arc<PrometheusRecorder>,
     prometheus: PrometheusHandle,
     replies: [Counter; 4],
-    transactions: [Counter; 5],
+    transactions: [Counter; 6],
     logins: [Counter; 3],
     handshakes: [Counter; 2],
     message_bytes: Counter,

@@ -29,6 +29,8 @@ pub enum Outcome {
     Accepted,
     /// A filter was granted to let it vanish, and did.
     Discarded,
+    /// The upstream that a filter's grant names has it.
+    Quarantined,
     /// 5xx.
     Refused,
     /// 4xx.
@@ -39,7 +41,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Without `Aborted`'s reason.
-    pub const NAMES: [&'static str; 5] = ["accepted", "discarded", "refused", "deferred", "aborted"];
+    pub const NAMES: [&'static str; 6] = ["accepted", "discarded", "quarantined", "refused", "deferred", "aborted"];
 
     /// As in the log line and in `wasmilter_transactions_total`.
     #[must_use]
@@ -47,6 +49,7 @@ impl Outcome {
         match self {
             Outcome::Accepted => "accepted",
             Outcome::Discarded => "discarded",
+            Outcome::Quarantined => "quarantined",
             Outcome::Refused => "refused",
             Outcome::Deferred => "deferred",
             Outcome::Aborted(_) => "aborted",

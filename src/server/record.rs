@@ -78,6 +78,7 @@ struct Mail {
     shadow: Vec<FilterSaid>,
     in_filters: Duration,
     discarded: bool,
+    quarantined: bool,
     marks: Option<std::sync::Arc<Marks>>,
     reply: Option<Reply>,
 }
@@ -131,6 +132,7 @@ impl Record {
     /// The filters were asked.
     pub(super) fn heard(&mut self, outcome: &chain::Outcome) {
         self.mail.discarded |= outcome.verdict.action == Action::Discard;
+        self.mail.quarantined |= outcome.verdict.action == Action::Quarantine;
         self.mail.in_filters += outcome.time;
         self.mail.marks.clone_from(&outcome.marks);
         keep(&mut self.mail.filters, &outcome.opinions);
@@ -197,6 +199,7 @@ impl Record {
         let mail = std::mem::take(&mut *self.mail);
         let outcome = match (aborted, &mail.reply) {
             (None, _) if mail.discarded => Outcome::Discarded,
+            (None, _) if mail.quarantined => Outcome::Quarantined,
             (None, _) => Outcome::Accepted,
             (Some(AbortReason::Refused), Some(reply)) if reply.code >= 500 => Outcome::Refused,
             (Some(AbortReason::Refused | AbortReason::UpstreamFailed), Some(_)) => Outcome::Deferred,

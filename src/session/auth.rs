@@ -102,7 +102,7 @@ impl Session {
     /// A filter may refuse a login; only then is the identity known to nobody.
     pub(super) fn weigh_auth(&mut self, auth: Arc<AuthFacts>, verdict: Verdict) -> Step {
         match weigh(Stage::Auth, verdict) {
-            Weighed::Pass | Weighed::Discard => {
+            Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => {
                 Arc::make_mut(&mut self.facts).auth = Some(auth);
                 self.say(replies::AUTH_OK)
             }

@@ -51,6 +51,10 @@ impl Session {
             Weighed::Refuse(reply) => self.refuse_chunk(chunk, reply),
             Weighed::Disconnect(reply) => self.part(reply, AbortReason::Refused),
             Weighed::Discard => self.receive_chunk(chunk, Some(BodyPlan::Discard)),
+            Weighed::Quarantine(why) => {
+                self.quarantine(why);
+                self.receive_chunk(chunk, Some(BodyPlan::Hold))
+            }
             Weighed::Pass if self.hold || self.defers() => self.receive_chunk(chunk, Some(BodyPlan::Hold)),
             // The upstream hears BDAT as well: nothing has to be asked before.
             Weighed::Pass if self.is_binary() => self.receive_chunk(chunk, Some(BodyPlan::Stream)),

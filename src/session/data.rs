@@ -43,6 +43,10 @@ impl Session {
             Weighed::Refuse(reply) => self.relay_reply(reply),
             Weighed::Disconnect(reply) => self.part(reply, AbortReason::Refused),
             Weighed::Discard => self.receive(BodyPlan::Discard),
+            Weighed::Quarantine(why) => {
+                self.quarantine(why);
+                self.receive(BodyPlan::Hold)
+            }
             Weighed::Pass if self.hold || self.defers() => self.receive(BodyPlan::Hold),
             Weighed::Pass => self.forward(Awaited::Data, b"DATA\r\n".to_vec()),
         }

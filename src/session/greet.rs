@@ -28,7 +28,7 @@ impl Session {
     /// On implicit TLS a refusal at `tls` is the banner.
     pub(super) fn weigh_begin_tls(&mut self, verdict: Verdict) -> Step {
         match weigh(Stage::Tls, verdict) {
-            Weighed::Pass | Weighed::Discard => {
+            Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => {
                 self.pending = Pending::Connect;
                 Step::Consult(Ask::Connect)
             }
@@ -38,7 +38,7 @@ impl Session {
 
     pub(super) fn weigh_connect(&mut self, verdict: Verdict) -> Step {
         match weigh(Stage::Connect, verdict) {
-            Weighed::Pass | Weighed::Discard => self.greet(),
+            Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => self.greet(),
             Weighed::Refuse(reply) => self.refuse_banner(reply),
             Weighed::Disconnect(reply) => Step::Close(vec![reply]),
         }
@@ -86,7 +86,7 @@ impl Session {
 
     pub(super) fn weigh_helo(&mut self, hello: Hello, verdict: Verdict) -> Step {
         match weigh(Stage::Helo, verdict) {
-            Weighed::Pass | Weighed::Discard => {}
+            Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => {}
             Weighed::Refuse(reply) => return self.relay_reply(reply),
             Weighed::Disconnect(reply) => return self.part(reply, AbortReason::Refused),
         }
@@ -197,7 +197,7 @@ impl Session {
     pub(super) fn weigh_tls(&mut self, verdict: Verdict) -> Step {
         self.pending = Pending::Command;
         match weigh(Stage::Tls, verdict) {
-            Weighed::Pass | Weighed::Discard => Step::Listen,
+            Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => Step::Listen,
             Weighed::Refuse(reply) | Weighed::Disconnect(reply) => Step::ListenThenClose(reply),
         }
     }

@@ -91,7 +91,7 @@ impl Session {
 
     pub(super) fn weigh_mail(&mut self, mut mail: Box<Mail>, verdict: Verdict, edits: Vec<Edit>) -> Step {
         match weigh(Stage::Mail, verdict) {
-            Weighed::Pass | Weighed::Discard => {}
+            Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => {}
             Weighed::Refuse(reply) => return self.relay_reply(reply),
             Weighed::Disconnect(reply) => return self.part(reply, AbortReason::Refused),
         }
@@ -133,6 +133,7 @@ impl Session {
             filters,
             upstream,
             lost: None,
+            quarantined: None,
         }));
     }
 

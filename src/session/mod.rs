@@ -15,6 +15,7 @@ mod late;
 mod mail;
 mod manners;
 mod phase;
+pub mod quarantine;
 mod rcpt;
 pub mod received;
 mod side;

@@ -12,6 +12,7 @@ use crate::smtp::sasl::{Exchange, Mechanism, Secret};
 use super::Chunk;
 use super::destination::Destination;
 use super::filters::Chosen;
+use super::quarantine::Quarantined;
 
 /// Where the session stands between two commands.
 #[derive(Debug, Default)]
@@ -46,6 +47,8 @@ pub(super) struct Transaction {
     pub(super) chunked: Option<u64>,
     /// The upstream connection of this transaction is gone: what the rest of it is answered.
     pub(super) lost: Option<Reply>,
+    /// The filters at DATA wanted it elsewhere.
+    pub(super) quarantined: Option<Box<Quarantined>>,
 }
 
 /// Which answer is awaited, with what is needed to go on.

@@ -72,7 +72,7 @@ impl Session {
 
     pub(super) fn weigh_rcpt(&mut self, mut rcpt: Box<Rcpt>, verdict: Verdict, edits: Vec<Edit>) -> Step {
         match weigh(Stage::Rcpt, verdict) {
-            Weighed::Pass | Weighed::Discard => {}
+            Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => {}
             Weighed::Refuse(reply) => return self.relay_reply(reply),
             Weighed::Disconnect(reply) => return self.part(reply, AbortReason::Refused),
         }

@@ -270,6 +270,6 @@ pub struct BodyOutcome {
     pub each: Vec<Reply>,
     /// The session cannot go on (client gone, timeout, a message without end).
     pub close: bool,
-    /// None: the upstream accepted the message (or a filter discarded it with the operator's grant).
+    /// None: the upstream (or that of the quarantine) accepted the message (or a filter discarded it with the operator's grant).
     pub aborted: Option<AbortReason>,
 }

@@ -155,10 +155,11 @@ impl Chunks {
 
 /// A filter that may say anything, and tries to send mail elsewhere.
 fn verdict(choice: u8, ask: &Ask) -> (Verdict, Vec<Edit>) {
-    let action = match choice % 6 {
+    let action = match choice % 7 {
         0 => Action::Reject,
         1 => Action::Defer,
         2 => Action::Discard,
+        3 => Action::Quarantine,
         _ => Action::Next,
     };
     let elsewhere = Recipient { path: ForwardPath::parse("victim@elsewhere.test").unwrap(), params: Params::default() };
@@ -168,7 +169,7 @@ fn verdict(choice: u8, ask: &Ask) -> (Verdict, Vec<Edit>) {
         (Ask::Mail(_), 0 | 1) | (Ask::Rcpt(_), 2) => vec![Edit::Route("elsewhere.test".to_owned())],
         _ => Vec::new(),
     };
-    (Verdict { action, ..Verdict::NEXT }, edits)
+    (Verdict { action, filter: Some("any".into()), ..Verdict::NEXT }, edits)
 }
 
 fn command() -> impl Strategy<Value = String> {

@@ -3,6 +3,8 @@
 use crate::mail::{Action, Stage, Verdict};
 use crate::smtp::{Reply, replies};
 
+use super::quarantine::Quarantined;
+
 /// An objection, ready to be said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Weighed {
@@ -14,18 +16,25 @@ pub enum Weighed {
     Disconnect(Reply),
     /// Answer success, deliver nothing (the operator granted it).
     Discard,
+    /// To where the grant of this filter says, and nowhere else.
+    Quarantine(Quarantined),
 }
 
-/// Weighs a verdict. A `discard` where none is possible cannot come from the chain; it is a deferral if it does.
+/// Weighs a verdict. A `discard` or `quarantine` where none is possible cannot come from the chain; it is a deferral if it does.
 #[must_use]
 pub fn weigh(stage: Stage, verdict: Verdict) -> Weighed {
-    let Verdict { action, reply, .. } = verdict;
+    let Verdict { action, reply, filter, reason } = verdict;
+    let of_content = matches!(stage, Stage::Data | Stage::Headers | Stage::Message);
     match action {
         Action::Next => Weighed::Pass,
         Action::Reject => Weighed::Refuse(reply.unwrap_or(replies::FILTER_REJECTED)),
         Action::Defer => Weighed::Refuse(reply.unwrap_or(replies::FILTER_DEFERRED)),
         Action::Disconnect => Weighed::Disconnect(reply.unwrap_or(replies::FILTER_DISCONNECTED)),
-        Action::Discard if matches!(stage, Stage::Data | Stage::Headers | Stage::Message) => Weighed::Discard,
-        Action::Discard => Weighed::Refuse(replies::FILTER_DEFERRED),
+        Action::Discard if of_content => Weighed::Discard,
+        Action::Quarantine if of_content => match filter {
+            Some(filter) => Weighed::Quarantine(Quarantined { filter, reason }),
+            None => Weighed::Refuse(replies::FILTER_DEFERRED),
+        },
+        Action::Discard | Action::Quarantine => Weighed::Refuse(replies::FILTER_DEFERRED),
     }
 }

@@ -78,7 +78,7 @@ impl Session {
     /// A login that XCLIENT named is heard of by filters before the banner, which is the place for their refusal.
     pub(super) fn weigh_introduced_login(&mut self, verdict: Verdict) -> Step {
         match weigh(Stage::Auth, verdict) {
-            Weighed::Pass | Weighed::Discard => self.banner(),
+            Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => self.banner(),
             Weighed::Refuse(reply) | Weighed::Disconnect(reply) => self.refuse_banner(reply),
         }
     }

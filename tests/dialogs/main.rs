@@ -50,8 +50,9 @@ async fn every_dialog_is_heard_as_written() {
         let (around, gate) = (around.clone(), std::sync::Arc::clone(&gate));
         let name = file.strip_prefix(root).unwrap().display().to_string();
         replays.spawn(async move {
-            let script = Script::parse(&std::fs::read_to_string(&file).unwrap())
-                .and_then(|script| script.knows(&["config", "puppet", "on-fault", "routes"]).map(|()| script));
+            let script = Script::parse(&std::fs::read_to_string(&file).unwrap()).and_then(|script| {
+                script.knows(&["config", "puppet", "on-fault", "routes", "quarantine"]).map(|()| script)
+            });
             let script = match script {
                 Ok(script) => script,
                 Err((line, why)) => return vec![format!("{name}: line {line}: {why}")],
@@ -121,14 +122,16 @@ const PUPPET_GRANTS: &str = "headers = true, body = true, mime = true, metrics =
      dns = true, http = [], facts = true, mark = true, delay = \"10s\", discard = true, \
      edit = { headers = true, body = true, sender = true, recipients = [\"*@archive.test\"] }";
 
-/// A `[[filter]]` with the puppet (tests/guests/puppet), granted everything, but of upstreams only `routes`.
+/// A `[[filter]]` with the puppet (tests/guests/puppet), granted everything, but of upstreams only `routes`, and
+/// quarantine only as the dialog says.
 fn puppet_section(script: &Script) -> String {
     let Some(lines) = script.said("puppet") else { return String::new() };
     let on_fault = script.said("on-fault").unwrap_or("defer");
     let routes: Vec<&str> = script.said("routes").unwrap_or_default().split_whitespace().collect();
+    let quarantine = script.said("quarantine").unwrap_or("false");
     format!(
         "[[filter]]\nname = \"puppet\"\npath = \"${{PUPPET}}\"\non-fault = {on_fault:?}\nsettings = {{ do = '{lines}' }}\n\
-         grants = {{ {PUPPET_GRANTS}, tables = [\"words\"], route = {routes:?} }}\n\
+         grants = {{ {PUPPET_GRANTS}, tables = [\"words\"], route = {routes:?}, quarantine = {quarantine} }}\n\
          [table.words]\nentries = [\"word\"]\n[engine]\ninstances = 64\ncache = \"${{SCRATCH}}/compiled\"\n"
     )
 }

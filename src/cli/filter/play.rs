@@ -216,12 +216,13 @@ impl Scene {
             Action::Reject => "reject",
             Action::Defer => "defer",
             Action::Discard => "discard",
+            Action::Quarantine => "quarantine",
             Action::Disconnect => "disconnect",
         };
         let reply = match weigh(stage, outcome.verdict) {
             Weighed::Pass => return (None, outcome.edits),
             Weighed::Refuse(reply) | Weighed::Disconnect(reply) => reply,
-            Weighed::Discard => replies::DISCARDED,
+            Weighed::Discard | Weighed::Quarantine(_) => replies::DISCARDED,
         };
         (Some(Ended { stage, action, reply: lines(as_banner(stage, reply)), reason }), Vec::new())
     }

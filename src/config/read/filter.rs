@@ -13,7 +13,7 @@ use crate::config::url::Url;
 use crate::config::value::Value;
 use crate::config::{json, names, schema, suggest};
 
-use super::{route, when};
+use super::{quarantine, route, when};
 
 const LIFETIME_CHOICES: &[(&str, Lifetime)] =
     &[("session", Lifetime::Session), ("transaction", Lifetime::Transaction), ("shared", Lifetime::Shared)];
@@ -164,6 +164,7 @@ fn grants(section: &Section<'_>, tables: &[String], upstreams: Option<&[&str]>) 
         delay: section.get_or("delay", base.delay, delay),
         route: section.get_or("route", base.route, |v| routes_granted(v, upstreams)),
         discard: flag("discard", base.discard),
+        quarantine: section.get_or("quarantine", None, |v| quarantine::read(v, upstreams)),
     }
 }
 

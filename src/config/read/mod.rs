@@ -5,6 +5,7 @@ pub(super) mod bounds;
 pub(super) mod edge;
 pub(super) mod filter;
 pub(super) mod listener;
+mod quarantine;
 pub(super) mod relay;
 pub(super) mod route;
 pub(super) mod service;

@@ -29,7 +29,12 @@ impl Transfer<'_> {
             // The last piece completes every header block.
             Course::Head(_) => Fate::upstream_failed(replies::INTERNAL_ERROR),
         };
-        let each = self.with.leg.take_each();
+        let mut each = self.with.leg.take_each();
+        if self.message.quarantined.is_some() {
+            for reply in each.iter_mut().filter(|reply| reply.class() != 2) {
+                *reply = replies::FILTER_DEFERRED;
+            }
+        }
         // Taken for one of them is taken, to a client that hears about each.
         let taken = self.with.session.answers_each() && each.iter().any(|reply| reply.class() == 2);
         let aborted = fate.aborted.filter(|_| !taken);
@@ -51,7 +56,7 @@ impl Transfer<'_> {
     }
 
     /// The dot (or the last chunk) is out: whatever the upstream says now is the client's answer.
-    async fn answer(&mut self) -> Fate {
+    pub(super) async fn answer(&mut self) -> Fate {
         match self.message.outbound.answer(self.with.leg).await {
             Ok(reply) if reply.class() == 2 => Fate { reply, aborted: None, close: false },
             Ok(reply) => Fate::refused(reply),
@@ -60,20 +65,26 @@ impl Transfer<'_> {
     }
 
     async fn consult_message(&mut self, held: &mut Held) -> Result<Vec<Edit>, Fate> {
+        let mut edits = Vec::new();
+        if self.message.quarantined.is_none() {
+            edits = self.ask_message(held).await?;
+        }
+        if self.with.io.is_gone().await {
+            return Err(Fate { reply: replies::TIMEOUT, aborted: Some(AbortReason::ClientGone), close: true });
+        }
+        Ok(edits)
+    }
+
+    async fn ask_message(&mut self, held: &mut Held) -> Result<Vec<Edit>, Fate> {
         let outcome = self.with.chain.consult(Call::Message(held), &self.with.context).await;
         self.with.record.heard(&outcome);
         if !outcome.delay.is_zero() {
             let until = self.with.overdue.min(Instant::now() + outcome.delay);
-            // Whether the client is gone is looked at below.
+            // Whether the client is gone is looked at behind this.
             hold_back(self.with.io, self.with.shutdown, until).await;
         }
-        match Fate::weigh(Stage::Message, outcome.verdict) {
-            None if self.with.io.is_gone().await => {
-                Err(Fate { reply: replies::TIMEOUT, aborted: Some(AbortReason::ClientGone), close: true })
-            }
-            None => Ok(outcome.edits),
-            Some(fate) => Err(fate),
-        }
+        self.weigh(Stage::Message, outcome.verdict)?;
+        Ok(outcome.edits)
     }
 
     /// Everything but the dot is upstream; the filters at `message` decide whether it follows.
@@ -97,6 +108,9 @@ impl Transfer<'_> {
                 return fate;
             }
         };
+        if let Some(why) = self.message.quarantined.clone() {
+            return self.deliver_quarantined(&why, &held).await;
+        }
         match self.say_held(edits, &held).await {
             Ok(()) => self.answer().await,
             Err(fate) => fate,
@@ -123,6 +137,11 @@ impl Transfer<'_> {
             }
             return Err(Fate::refused(replies::UPSTREAM_ANSWERS_OTHERWISE));
         }
+        self.send_message(held).await
+    }
+
+    /// The envelope stands upstream: DATA, and the message.
+    pub(super) async fn send_message(&mut self, held: &Held) -> Result<(), Fate> {
         if self.message.outbound.is_dots() {
             let reply = self.with.leg.forward(Errand::Data, b"DATA\r\n").await.map_err(Fate::upstream_failed)?;
             if reply.code != 354 {

@@ -67,12 +67,10 @@ impl Transfer<'_> {
             return Err(Fate::refused(bad.reply()));
         }
         self.begin_structure(&block, body)?;
-        if self.with.chain.wants(Stage::Headers) {
+        if self.with.chain.wants(Stage::Headers) && self.message.quarantined.is_none() {
             let outcome = self.with.chain.consult(Call::Headers(&mut block), &self.with.context).await;
             self.with.record.heard(&outcome);
-            if let Some(fate) = Fate::weigh(Stage::Headers, outcome.verdict) {
-                return Err(fate);
-            }
+            self.weigh(Stage::Headers, outcome.verdict)?;
         }
         self.consult_body(body).await?;
         if self.message.plan == BodyPlan::Hold {

@@ -11,6 +11,7 @@ mod head;
 mod intake;
 mod outbound;
 mod patience;
+mod quarantine;
 mod room;
 mod structure;
 
@@ -22,6 +23,7 @@ use crate::chain::{BodyMode, Call, Context, Held, SessionChain};
 use crate::config::BareLineEnds;
 use crate::config::Config;
 use crate::mail::{AbortReason, Stage};
+use crate::session::quarantine::Quarantined;
 use crate::session::weigh::{Weighed, weigh};
 use crate::session::{BodyOutcome, BodyPlan, Chunk, Question, Session};
 use crate::smtp::body::{BareEnds, ContentScanner, DataScanner, Normalizer, unstuff_into};
@@ -80,6 +82,8 @@ pub(super) struct Message {
     content: Vec<u8>,
     /// What of the process's memory it has.
     lease: Lease,
+    /// Where a filter wants it instead of where it was to go; nobody else is asked about it.
+    quarantined: Option<Quarantined>,
     /// When the last chunk was in.
     paused: Option<Instant>,
 }
@@ -125,16 +129,6 @@ impl Fate {
     fn discarded() -> Fate {
         Fate { reply: replies::DISCARDED, aborted: None, close: false }
     }
-
-    /// What a verdict on content comes to; None when nobody objects.
-    fn weigh(stage: Stage, verdict: crate::mail::Verdict) -> Option<Fate> {
-        match weigh(stage, verdict) {
-            Weighed::Pass => None,
-            Weighed::Refuse(reply) => Some(Fate::refused(reply)),
-            Weighed::Disconnect(reply) => Some(Fate { close: true, ..Fate::refused(reply) }),
-            Weighed::Discard => Some(Fate::discarded()),
-        }
-    }
 }
 
 impl Message {
@@ -173,6 +167,7 @@ impl Message {
             structure: None,
             content: Vec::new(),
             lease: with.memory.message(),
+            quarantined: with.session.quarantined().cloned(),
             paused: None,
         }
     }
@@ -378,17 +373,31 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
+    /// What a verdict on content comes to: an error is its end.
+    fn weigh(&mut self, stage: Stage, verdict: crate::mail::Verdict) -> Result<(), Fate> {
+        match weigh(stage, verdict) {
+            Weighed::Pass => Ok(()),
+            Weighed::Refuse(reply) => Err(Fate::refused(reply)),
+            Weighed::Disconnect(reply) => Err(Fate { close: true, ..Fate::refused(reply) }),
+            Weighed::Discard => Err(Fate::discarded()),
+            Weighed::Quarantine(why) if self.message.plan == BodyPlan::Hold => {
+                self.message.quarantined = Some(why);
+                Ok(())
+            }
+            // A part of it is where it was not to go.
+            Weighed::Quarantine(_) => Err(Fate::refused(replies::FILTER_DEFERRED)),
+        }
+    }
+
     /// Shows body octets to the filters that want them.
     async fn consult_body(&mut self, content: &[u8]) -> Result<(), Fate> {
-        if !self.with.chain.wants(Stage::Body) {
+        if !self.with.chain.wants(Stage::Body) || self.message.quarantined.is_some() {
             return Ok(());
         }
         for chunk in content.chunks(CHUNK_BYTES_MAX) {
             let outcome = self.with.chain.consult(Call::Body(chunk), &self.with.context).await;
             self.with.record.heard(&outcome);
-            if let Some(fate) = Fate::weigh(Stage::Body, outcome.verdict) {
-                return Err(fate);
-            }
+            self.weigh(Stage::Body, outcome.verdict)?;
         }
         Ok(())
     }
