@@ -130,7 +130,10 @@ fn until_there_is_room(address: SocketAddr) {
 /// A client half-way through a header of a megabyte.
 fn hold(mut client: Client) -> Client {
     assert!(client.say("EHLO client.test").starts_with("250 "));
-    client.say("MAIL FROM:<a@client.test>");
+    // What the clients before it have sent may only now be counted.
+    if !client.say("MAIL FROM:<a@client.test>").starts_with("250 ") {
+        return client;
+    }
     client.say("RCPT TO:<b@example.org>");
     client.say("DATA");
     for _ in 0..1_000 {
