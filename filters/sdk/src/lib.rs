@@ -52,5 +52,5 @@ pub use session::{
 };
 pub use verdict::{
     Action, REASON_BYTES_MAX, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, Reply, Verdict, accept, defer, discard,
-    disconnect, next, reject, skip,
+    disconnect, next, quarantine, reject, skip,
 };

@@ -38,6 +38,13 @@ pub fn discard() -> Verdict {
     plain(Action::Discard)
 }
 
+/// To the upstream or the mailbox that the operator named in the grant, and not to the recipients; only with that grant.
+/// At data, headers and message. The client hears 250 when it is there.
+#[must_use]
+pub fn quarantine() -> Verdict {
+    plain(Action::Quarantine)
+}
+
 /// Refuses for good, with 550: `reject("5.7.1", "Not here")`. `enhanced` is of class 5 (RFC 3463); each line of
 /// `text` is a line of the reply.
 #[must_use]
