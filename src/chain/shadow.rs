@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::link::{IN_TRANSACTION, Link, REPORTS};
 use super::outcome::{Opinion, Outcome};
 use crate::filter::{Answer, Program, Said, Work};
-use crate::mail::{Action, Fault, Stage};
+use crate::mail::{Fault, Stage};
 
 /// What a changed message counts as, where nothing else was said.
 const EDIT: &str = "edit";
@@ -66,14 +66,7 @@ pub(super) fn compare(stage: Stage, outcome: &Outcome) {
     if REPORTS.contains(stage) {
         return;
     }
-    let happened = match outcome.verdict.action {
-        Action::Next => "next",
-        Action::Reject => "reject",
-        Action::Defer => "defer",
-        Action::Discard => "discard",
-        Action::Quarantine => "quarantine",
-        Action::Disconnect => "disconnect",
-    };
+    let happened = outcome.verdict.action.name();
     for said in &outcome.shadows {
         let filter = said.filter.to_string();
         metrics::counter!("wasmilter_shadow_total", "filter" => filter, "said" => said.action, "happened" => happened)

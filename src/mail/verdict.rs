@@ -71,6 +71,21 @@ pub enum Action {
     Disconnect,
 }
 
+impl Action {
+    /// As in the contract.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Next => "next",
+            Action::Reject => "reject",
+            Action::Defer => "defer",
+            Action::Discard => "discard",
+            Action::Quarantine => "quarantine",
+            Action::Disconnect => "disconnect",
+        }
+    }
+}
+
 /// The chain's answer to a stage, ready for the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {

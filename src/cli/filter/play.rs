@@ -12,8 +12,7 @@ use super::watch::{Line, Watch};
 use crate::chain::{Call, Chain, Context, Held, Opinion, Outcome, SessionChain};
 use crate::filter::CHUNK_BYTES_MAX;
 use crate::mail::{
-    AbortReason, Action, AuthFacts, Edit, Ending, Envelope, Hello, PeerName, Recipient, SessionFacts, Stage, Summary,
-    TlsFacts,
+    AbortReason, AuthFacts, Edit, Ending, Envelope, Hello, PeerName, Recipient, SessionFacts, Stage, Summary, TlsFacts,
 };
 use crate::session::weigh::{Weighed, weigh};
 use crate::smtp::headers::HeaderBlock;
@@ -210,15 +209,7 @@ impl Scene {
         let stage = call.stage();
         let outcome = self.ask(call).await;
         let (action, reason) = (outcome.verdict.action, outcome.verdict.reason.clone());
-        let action = match action {
-            _ if !outcome.opinions.is_empty() => "fault",
-            Action::Next => "next",
-            Action::Reject => "reject",
-            Action::Defer => "defer",
-            Action::Discard => "discard",
-            Action::Quarantine => "quarantine",
-            Action::Disconnect => "disconnect",
-        };
+        let action = if outcome.opinions.is_empty() { action.name() } else { "fault" };
         let reply = match weigh(stage, outcome.verdict) {
             Weighed::Pass => return (None, outcome.edits),
             Weighed::Refuse(reply) | Weighed::Disconnect(reply) => reply,
