@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::error::LoadError;
 use super::guest::Guest;
 use super::imports::{self, CAPABILITIES, PACKAGE, VERSION};
-use super::{survey, wasi};
+use super::{fit, survey, wasi};
 use crate::config;
 
 /// Octets of a component (StarlingMonkey has 12 MB, CPython 18).
@@ -91,7 +91,6 @@ pub(super) fn link(filter: &config::Filter, component: &Component) -> Result<(In
         .and_then(|()| if needs.wasi { wasi::link(&mut linker) } else { Ok(()) })
         .and_then(|()| linker.instantiate_pre(component));
     let pre = linked.map_err(|e| refused(filter, format!("does not fit this gateway's interfaces: {e:#}")))?;
-    check_exports(component).map_err(|what| refused(filter, what))?;
     Ok((pre, needs))
 }
 
@@ -101,7 +100,7 @@ fn check_import(filter: &config::Filter, name: &str, needs: &mut Needs) -> Resul
         needs.waits |= name.starts_with("wasi:io/poll") || name.starts_with("wasi:clocks/");
         return check_wasi(filter, name);
     }
-    let Some(interface) = ours(name)? else {
+    let Some(interface) = fit::ours(name).map_err(|why| format!("imports {name}: it {why}"))? else {
         return Err(format!("imports {name}, which this gateway does not have"));
     };
     let Some(capability) = CAPABILITIES.iter().find(|c| c.name == interface) else {
@@ -133,34 +132,6 @@ fn check_wasi(filter: &config::Filter, name: &str) -> Result<(), String> {
                 filter.name
             ));
         }
-    }
-    Ok(())
-}
-
-/// The interface of one of our own names; `None` for foreign ones.
-pub(super) fn ours(name: &str) -> Result<Option<&str>, String> {
-    let Some(rest) = name.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')) else { return Ok(None) };
-    let (interface, version) = rest.split_once('@').unwrap_or((rest, "no version"));
-    if version != VERSION {
-        return Err(format!(
-            "was built for {PACKAGE} {version}, and this gateway speaks {VERSION}: build it again with this gateway's \
-             filters/wit"
-        ));
-    }
-    Ok(Some(interface))
-}
-
-/// Some stage must be exported, and nothing of another version.
-fn check_exports(component: &Component) -> Result<(), String> {
-    let mut stages = 0;
-    for (name, _) in component.component_type().exports(component.engine()) {
-        stages += usize::from(ours(name)?.is_some_and(|interface| interface.starts_with("on-")));
-    }
-    if stages == 0 {
-        return Err(format!(
-            "exports none of the stages of {PACKAGE}@{VERSION} (on-connect, on-helo, … on-message): nothing would \
-             ever be asked of it"
-        ));
     }
     Ok(())
 }

@@ -9,13 +9,13 @@ use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
 use super::cache::hex;
-use super::component::{ours, preamble};
+use super::component::preamble;
 use super::engine::{Host, TABLES_PER_SLOT};
+use super::fit::{self, ours};
 use super::imports::{CAPABILITIES, PACKAGE, VERSION};
 use super::stages::StageSet;
 use super::{survey, wasi};
 use crate::config::Grants;
-use crate::mail::Stage;
 
 /// Modules and components inside of one another; a toolchain makes two levels.
 const NESTED_MAX: usize = 16;
@@ -127,7 +127,7 @@ impl Inspection {
         let capability = match ours(name) {
             Ok(Some(interface)) => CAPABILITIES.iter().find(|capability| capability.name == interface),
             Ok(None) => None,
-            Err(why) => return self.lacking.push((name.to_owned(), why)),
+            Err(why) => return self.lacking.push((name.to_owned(), format!("it {why}"))),
         };
         match capability {
             // Words, and nothing to call.
@@ -142,18 +142,13 @@ impl Inspection {
     }
 
     fn export(&mut self, name: &str) {
-        match ours(name) {
-            Ok(Some(interface)) => {
-                let stage = interface.strip_prefix("on-").map(|stage| (stage, stage_of(stage)));
-                match stage {
-                    Some((_, Some(stage))) => self.stages = self.stages.with(stage),
-                    Some((unknown, None)) => {
-                        self.lacking.push((name.to_owned(), format!("there is no stage `{unknown}` here")));
-                    }
-                    None => {}
-                }
-            }
-            Ok(None) => {}
+        let stage = match ours(name) {
+            Ok(Some(interface)) => fit::stage(interface),
+            Ok(None) => Ok(None),
+            Err(why) => Err(format!("it {why}")),
+        };
+        match stage {
+            Ok(stage) => self.stages = stage.map_or(self.stages, |stage| self.stages.with(stage)),
             Err(why) => self.lacking.push((name.to_owned(), why)),
         }
     }
@@ -201,10 +196,6 @@ impl Inspection {
 
 fn is_function(item: &ComponentItem) -> bool {
     matches!(item, ComponentItem::ComponentFunc(_))
-}
-
-fn stage_of(name: &str) -> Option<Stage> {
-    Stage::ALL.into_iter().find(|stage| stage.name() == name)
 }
 
 /// Who made it, as far as it says so in a way that can be read.

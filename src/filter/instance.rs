@@ -16,6 +16,7 @@ use super::bindings::exports::wasmilter::filter::about;
 use super::bounds::{Memory, Meter, OutOfTime};
 use super::calls::{Caller, Hooks};
 use super::engine::TABLE_ELEMENTS_MAX;
+use super::fit;
 use super::guest::Guest;
 use super::program::Program;
 use super::wasi::Wasi;
@@ -141,30 +142,37 @@ impl Instance {
     }
 }
 
-/// What the filter says of itself: of an instance that is made for this and on which `init` is not called.
+/// What the filter says of itself: of an instance that is made for this, whose exports are held against the contract,
+/// and on which `init` is not called.
 ///
 /// # Errors
-/// The fault it ended in.
+/// What is wrong with it, or the fault it ended in, for the operator.
 pub(super) async fn describe(
     program: &Program,
     work: &mut Option<Box<Work>>,
     deadline: Instant,
-) -> Result<Option<about::Description>, Box<Fault>> {
-    let Some(indices) = &program.exports.about else { return Ok(None) };
-    let fault = |(kind, detail)| program.fault(Stage::Connect, kind, detail);
-    let slots = permit(program, program.host.slots(), program.weight, deadline).await.map_err(fault)?;
+) -> Result<Option<about::Description>, String> {
+    let slots = permit(program, program.host.slots(), program.weight, deadline).await.map_err(|(_, why)| why)?;
     let mut store = program.store();
     begin(&mut store, work, Instant::now(), deadline);
     let said = bounded(program, deadline, async {
         let component = program.pre.instantiate_async(&mut store).await?;
-        indices.load(&mut store, &component)?.call_describe(&mut store).await
+        if let Err(misfit) = fit::types(&program.exports, &mut store, &component) {
+            return Ok(Err(misfit));
+        }
+        let Some(indices) = &program.exports.about else { return Ok(Ok(None)) };
+        let said = indices.load(&mut store, &component)?.call_describe(&mut store).await?;
+        Ok(Ok(Some(said)))
     });
     let said = said.await;
     *work = store.data_mut().take();
     let stopped = store.data_mut().meter.finish();
     let memory_refused = store.data().memory.refused;
     drop((store, slots));
-    said.map(Some).map_err(|error| fault(classify(&error, stopped, memory_refused)))
+    said.unwrap_or_else(|error| {
+        let (_, detail) = classify(&error, stopped, memory_refused);
+        Err(if program.exports.about.is_some() { format!("describe: {detail}") } else { detail })
+    })
 }
 
 impl Program {

@@ -15,6 +15,7 @@ mod component;
 mod convert;
 mod engine;
 mod error;
+mod fit;
 mod grant;
 mod guest;
 mod held;

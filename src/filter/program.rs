@@ -14,6 +14,7 @@ use super::cache::{Cache, hex};
 use super::component::{self, Needs};
 use super::engine::{Host, TABLES_PER_SLOT};
 use super::error::LoadError;
+use super::fit;
 use super::guest::Guest;
 use super::imports::CAPABILITIES;
 use super::instance::Instance;
@@ -94,6 +95,7 @@ impl Program {
         }
         let weight = weight(&component, host).map_err(|what| component::refused(filter, what))?;
         let exports = Exports::find(&pre);
+        fit::names(&component, &exports).map_err(|what| component::refused(filter, what))?;
         let long_calls = std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1));
         let instances =
             usize::try_from(filter.bounds.instances.max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);

@@ -104,7 +104,7 @@ fn verify(text: &str, keys: &[SigningKey], wasm: &[u8]) -> Result<Signed, String
 
 /// Whether this is a signature of it by the key that the tests have.
 pub(super) fn is_good(text: &str, wasm: &[u8]) -> bool {
-    let key = SigningKey::parse("RWTjOrkkqwX6a7PuP+71r6Mb8vkYZ9DEutnmfoVxTWNEq4QwB2nnPs6K");
+    let key = SigningKey::parse("RWTPJ+pVPscCR2d48uaWeOQJs505f+dESulmvjIG9urVHeIfpzAk2D7T");
     key.is_ok_and(|key| verify(text, &[key], wasm).is_ok())
 }
 
@@ -127,14 +127,14 @@ mod tests {
     #[test]
     fn signatures_of_the_real_program_are_good() {
         let signed = verify(HASHED, &keys(), WASM).unwrap();
-        assert_eq!(signed.key_id, "6BFA05AB24B93AE3");
+        assert_eq!(signed.key_id, "4702C73E55EA27CF");
         assert_eq!(signed.comment, "quit 1.0.0, built by the postmaster");
         assert_eq!(verify(LEGACY, &keys(), WASM).unwrap().comment, "legacy");
     }
 
     #[test]
     fn whatever_was_changed_is_found() {
-        assert!(verify(OTHER, &keys(), WASM).unwrap_err().contains("was made with the key CF55F8A204A56CCE"));
+        assert!(verify(OTHER, &keys(), WASM).unwrap_err().contains("was made with the key 4209C6B7648E9600"));
         assert!(verify(HASHED, &[], WASM).unwrap_err().contains("`signing-keys` of [engine] has none"));
         for place in 0..WASM.len() {
             let mut changed = WASM.to_vec();

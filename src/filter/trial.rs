@@ -1,4 +1,5 @@
-//! A filter is tried before it is trusted: one instance is asked what it says of itself, another runs its `init`.
+//! A filter is tried before it is trusted: one instance is held against the contract and asked what it says of itself,
+//! another runs its `init`.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use crate::mail::Stage;
 /// How long each part of the trial may wait for a slot, and for the filter.
 const TRIAL_MAX: Duration = Duration::from_secs(10);
 
-/// Asks `program` for its description, holds the settings against it, makes an instance and drops it. Blocks; works
-/// inside and outside of a runtime.
+/// Holds what `program` exports against the contract, asks it for its description, holds the settings against that,
+/// makes an instance and drops it. Blocks; works inside and outside of a runtime.
 ///
 /// # Errors
 /// What the filter says is wrong with itself or its settings, what is wrong with its description, or the trap it ended
@@ -29,7 +30,7 @@ pub(super) fn run(program: &Program) -> Result<Option<About>, LoadError> {
             let runtime = runtime.map_err(|e| refused(e.to_string()))?;
             let mut work = Some(Box::new(Work::trial()));
             let said = instance::describe(program, &mut work, Instant::now() + TRIAL_MAX);
-            let said = runtime.block_on(said).map_err(|fault| refused(format!("describe: {}", fault.detail)))?;
+            let said = runtime.block_on(said).map_err(refused)?;
             let about = said.map(about::check).transpose().map_err(refused)?;
             settings(program, about.as_ref())?;
             let made = Instance::new(program, Stage::Connect, None, &mut work, Instant::now() + TRIAL_MAX);

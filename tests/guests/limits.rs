@@ -13,7 +13,7 @@ use wasmilter::chain::{Call, Chain, Held};
 use wasmilter::smtp::headers::HeaderBlock;
 use wasmilter::state::spool::Spool;
 
-use crate::support::{Filter, brief, configuration, fault, load, session, told};
+use crate::support::{Filter, brief, configuration, fault, load, on_quit, session, told};
 
 async fn say(filter: Filter) -> String {
     let outcome = session(&load(&[filter]).unwrap()).helo().await;
@@ -49,11 +49,10 @@ async fn stack_violated() {
 #[tokio::test]
 async fn tables_of_functions_obeyed_and_violated() {
     let component = |elements: u32| {
-        let text = format!(
-            r#"(component (core module $m (table {elements} funcref) (func (export "quit")))
-                (core instance $i (instantiate $m)) (func $quit (canon lift (core func $i "quit")))
-                (instance $q (export "quit" (func $quit))) (export "wasmilter:filter/on-quit@0.1.0" (instance $q)))"#
-        );
+        let text = on_quit(&format!(
+            r#"(core module $m (table {elements} funcref) (func (export "quit") (param i32 i32 f64 f64)))
+                (core instance $i (instantiate $m)) (alias core export $i "quit" (core func $quit))"#
+        ));
         let path = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("table-{elements}.wasm"));
         std::fs::write(&path, wat::parse_str(&text).unwrap()).unwrap();
         load(&[Filter::new("f", path, "")]).map(|_| ())

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::support::{Filter, SUMMARY, brief, configuration, guest, load, session, told};
+use crate::support::{
+    Filter, SUMMARY, SUMMARY_TYPE, brief, configuration, guest, load, on_quit, on_quit_of, session, told,
+};
 use wasmilter::chain::{Call, Chain};
 use wasmilter::filter::Outside;
 
@@ -71,6 +73,58 @@ fn strangers_violated() {
     }
 }
 
+/// The core functions of the components below.
+const QUIT: &str = r#"(core module $m (func (export "quit") (param i32 i32 f64 f64)) (func (export "none")))
+    (core instance $i (instantiate $m)) (alias core export $i "quit" (core func $quit))
+    (func $none (canon lift (core func $i "none")))"#;
+
+#[test]
+fn exports_of_this_contract_obeyed() {
+    // What is another package's is nobody's trouble.
+    let more = r#"(instance $x (export "x" (func $none))) (export "acme:thing/on-quit@0.2.0" (instance $x))"#;
+    let path = write_component("fits", &on_quit(&format!("{QUIT} {more}")));
+    assert_eq!(load(&[Filter::new("f", path, "")]).map(|_| ()), Ok(()));
+}
+
+/// Each of these would load, and then never be asked, or fail at its first call.
+#[test]
+fn exports_of_another_contract_violated() {
+    let sdk = "build it again with the SDK of wasmilter:filter@0.1.0";
+    let refused = |name: &str, text: &str, wanted: &[&str]| {
+        let error = refusal(write_component(name, text));
+        for part in [&format!("{name}.wasm: exports wasmilter:filter/"), sdk].into_iter().chain(wanted.iter().copied())
+        {
+            assert!(error.contains(part), "no {part:?} in: {error}");
+        }
+    };
+    let more = |interface: &str, function: &str| {
+        let more = format!(r#"(instance $x (export "{function}" (func $none))) (export "{interface}" (instance $x))"#);
+        on_quit(&format!("{QUIT} {more}"))
+    };
+    let type_of = SUMMARY_TYPE.replace("octets", "bytes");
+    let wanted = ["on-quit@0.1.0: its function is not of the type", "octets", "bytes"];
+    refused("other-type", &on_quit_of(QUIT, &type_of, "0.1.0"), &wanted);
+    let wanted = ["on-quit@0.2.0: it was built for wasmilter:filter 0.2.0, and this gateway speaks 0.1.0"];
+    refused("other-version", &on_quit_of(QUIT, SUMMARY_TYPE, "0.2.0"), &wanted);
+    let mail = "wasmilter:filter/on-mail@0.1.0";
+    refused("other-parameters", &more(mail, "mail"), &["on-mail@0.1.0: its function is not of the type"]);
+    let wanted = ["on-mail@0.1.0: it lacks the function that the contract has there (it has `mail-from`)"];
+    refused("other-function", &more(mail, "mail-from"), &wanted);
+    for (interface, function) in [("about", "describe"), ("lifecycle", "init")] {
+        let name = format!("wasmilter:filter/{interface}@0.1.0");
+        let wanted = format!("{interface}@0.1.0: its function is not of the type");
+        refused(&format!("other-{interface}"), &more(&name, function), &[&wanted]);
+        let wanted = format!("{interface}@0.1.0: it lacks the function");
+        refused(&format!("no-{interface}"), &more(&name, "other"), &[&wanted]);
+    }
+    for unknown in ["on-foo", "kv", "abuot"] {
+        let name = format!("wasmilter:filter/{unknown}@0.1.0");
+        let wanted = format!("{unknown}@0.1.0: wasmilter:filter@0.1.0 has no such interface");
+        refused(&format!("unknown-{unknown}"), &more(&name, "foo"), &[&wanted]);
+    }
+    refused("no-version", &more("wasmilter:filter/on-mail", "mail"), &["on-mail: it was built for", "of no version"]);
+}
+
 #[test]
 fn trap_in_init_violated() {
     let error = load(&[Filter::puppet("init: panic")]).map(|_| ()).unwrap_err();
@@ -113,9 +167,6 @@ async fn reload_obeyed() {
     assert_eq!(told(&before.mail().await), "Ok(true) Ok(Some(\"3\"))");
 }
 
-const SUMMARY_TYPE: &str =
-    "(record (field \"transactions\" u32) (field \"delivered\" u32) (field \"octets\" f64) (field \"duration\" f64))";
-
 /// A component of several core modules, memories and a large table, as interpreters are.
 #[tokio::test]
 async fn interpreters_obeyed() {
@@ -128,19 +179,7 @@ async fn interpreters_obeyed() {
                (core instance $i{i} (instantiate $m{i}))"#
         );
     }
-    let text = format!(
-        r#"(component {modules}
-            (type $summary {SUMMARY_TYPE})
-            (func $quit (param "what" $summary) (canon lift (core func $i0 "quit")))
-            (component $named
-                (type $inner {SUMMARY_TYPE})
-                (import "type" (type $in (eq $inner)))
-                (import "quit" (func $f (param "what" $in)))
-                (export $out "summary" (type $inner))
-                (export "quit" (func $f) (func (param "what" $out))))
-            (instance $q (instantiate $named (with "type" (type $summary)) (with "quit" (func $quit))))
-            (export "wasmilter:filter/on-quit@0.1.0" (instance $q)))"#
-    );
+    let text = on_quit(&format!("{modules} (alias core export $i0 \"quit\" (core func $quit))"));
     let path = write_component("interpreter", &text);
     let chain = load(&[Filter::new("interpreter", path, "").with("instances = 10")]).unwrap();
     let free = chain.host().unwrap().slots_free();
@@ -155,13 +194,10 @@ async fn interpreters_obeyed() {
 #[test]
 fn start_functions_violated() {
     let wat = |start: &str| {
-        format!(
-            r#"(component (core module $m (func $s {start}) (start $s) (func (export "quit")))
-                (core instance $i (instantiate $m))
-                (func $quit (canon lift (core func $i "quit")))
-                (instance $q (export "quit" (func $quit)))
-                (export "wasmilter:filter/on-quit@0.1.0" (instance $q)))"#
-        )
+        on_quit(&format!(
+            r#"(core module $m (func $s {start}) (start $s) (func (export "quit") (param i32 i32 f64 f64)))
+                (core instance $i (instantiate $m)) (alias core export $i "quit" (core func $quit))"#
+        ))
     };
     assert!(component(&wat("(loop (br 0))")).contains("interrupt"));
     assert!(component(&wat("unreachable")).contains("unreachable"));

@@ -132,6 +132,32 @@ impl Filter {
     }
 }
 
+/// A component (WAT) that exports `on-quit` as the contract has it, made of the core function `$quit` that `modules` have.
+pub(crate) fn on_quit(modules: &str) -> String {
+    on_quit_of(modules, SUMMARY_TYPE, "0.1.0")
+}
+
+/// The type that `on-quit` is told.
+pub(crate) const SUMMARY_TYPE: &str =
+    "(record (field \"transactions\" u32) (field \"delivered\" u32) (field \"octets\" f64) (field \"duration\" f64))";
+
+/// The same of another type, or of another version.
+pub(crate) fn on_quit_of(modules: &str, summary: &str, version: &str) -> String {
+    format!(
+        r#"(component {modules}
+            (type $summary {summary})
+            (func $lifted (param "what" $summary) (canon lift (core func $quit)))
+            (component $named
+                (type $inner {summary})
+                (import "type" (type $in (eq $inner)))
+                (import "quit" (func $f (param "what" $in)))
+                (export $out "summary" (type $inner))
+                (export "quit" (func $f) (func (param "what" $out))))
+            (instance $q (instantiate $named (with "type" (type $summary)) (with "quit" (func $lifted))))
+            (export "wasmilter:filter/on-quit@{version}" (instance $q)))"#
+    )
+}
+
 /// A configuration with these filters on one listener, `mx`.
 pub(crate) fn configuration(filters: &[Filter]) -> config::Config {
     let cache = target().join("cwasm");

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use wasmilter::chain::Chain;
 use wasmilter::config::SigningKey;
 
-use crate::support::{Filter, configuration, session, told};
+use crate::support::{Filter, configuration, on_quit, session, told};
 
-const ONE: &str = "RWTjOrkkqwX6a7PuP+71r6Mb8vkYZ9DEutnmfoVxTWNEq4QwB2nnPs6K";
-const TWO: &str = "RWTObKUEovhVzxzB/jq9l9PWXS3TL9mPeHgXvNeHynb1YY8d9RaZvKcn";
+const ONE: &str = "RWTPJ+pVPscCR2d48uaWeOQJs505f+dESulmvjIG9urVHeIfpzAk2D7T";
+const TWO: &str = "RWQAlo5kt8YJQoaWVIGpK28Ye9nZ1tPT/jYU6M0G88d3LpYvrDb2v7Mp";
 
 /// A folder of its own with the component and a signature that minisign 0.11 made.
 fn signed(signature: Option<&str>) -> (tempfile::TempDir, PathBuf) {
@@ -37,7 +37,7 @@ fn signature_obeyed() {
         let (_folder, path) = signed(Some(file));
         let chain = load(Filter::new("f", path, ""), &[TWO, ONE], true).unwrap();
         let found = chain.programs().next().unwrap().signed().cloned().unwrap();
-        assert_eq!((&*found.key_id, &*found.comment), ("6BFA05AB24B93AE3", comment));
+        assert_eq!((&*found.key_id, &*found.comment), ("4702C73E55EA27CF", comment));
     }
     // Not demanded, and not there.
     let (_folder, path) = signed(None);
@@ -64,7 +64,7 @@ fn signature_violated() {
     assert!(error.unwrap_err().contains("has to be signed"));
     let (_folder, path) = signed(Some("other.minisig"));
     let error = refusal(&path, &[ONE], "");
-    assert!(error.contains("made with the key CF55F8A204A56CCE") && error.contains("6BFA05AB24B93AE3"), "{error}");
+    assert!(error.contains("made with the key 4209C6B7648E9600") && error.contains("4702C73E55EA27CF"), "{error}");
     // A signature that is there is looked at, demanded or not.
     assert!(load(Filter::new("f", path, ""), &[ONE], false).is_err());
     let (_folder, path) = signed(Some("quit.wasm.minisig"));
@@ -72,7 +72,7 @@ fn signature_violated() {
     octets.push(0);
     std::fs::write(&path, &octets).unwrap();
     let error = refusal(&path, &[ONE], "");
-    assert!(error.contains("was changed after the key 6BFA05AB24B93AE3 signed it"), "{error}");
+    assert!(error.contains("was changed after the key 4702C73E55EA27CF signed it"), "{error}");
     std::fs::write(path.with_file_name("quit.wasm.minisig"), vec![b'x'; 10_000]).unwrap();
     assert!(refusal(&path, &[ONE], "").contains("larger than 8192 octets"));
     std::fs::write(path.with_file_name("quit.wasm.minisig"), "no\nsignature\n").unwrap();
@@ -117,13 +117,10 @@ fn backtraces_name_lines_only_where_asked_obeyed() {
 #[test]
 fn backtraces_violated() {
     let name = format!("\\1b[31m\\0a{}", "x".repeat(100_000));
-    let text = format!(
-        r#"(component (core module $m (func ${name:?} unreachable) (func (export "quit")) (start 0))
-            (core instance $i (instantiate $m))
-            (func $quit (canon lift (core func $i "quit")))
-            (instance $q (export "quit" (func $quit)))
-            (export "wasmilter:filter/on-quit@0.1.0" (instance $q)))"#
-    );
+    let text = on_quit(&format!(
+        r#"(core module $m (func ${name:?} unreachable) (func (export "quit") (param i32 i32 f64 f64)) (start 0))
+            (core instance $i (instantiate $m)) (alias core export $i "quit" (core func $quit))"#
+    ));
     let text = text.replace("\\\\", "\\");
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("names.wasm");
     std::fs::write(&path, wat::parse_str(&text).unwrap()).unwrap();
