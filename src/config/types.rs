@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
 use super::edge::{Handshakes, TlsFiles, Trust};
+use super::resolver::Resolver;
 use super::settings::SettingsJson;
 use super::signing::SigningKey;
 use super::url::Url;
@@ -455,22 +456,6 @@ pub struct Spool {
     /// Up to here in memory, beyond it in an unlinked temporary file.
     pub memory_bytes: usize,
     pub directory: PathBuf,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Resolver {
-    /// Empty: the system's.
-    pub servers: Vec<SocketAddr>,
-    pub peer_names: PeerNames,
-}
-
-/// Whether DNS is asked who a client is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PeerNames {
-    #[default]
-    Asked,
-    /// A client has no name, whatever the hosts file says.
-    Unasked,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

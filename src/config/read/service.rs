@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::problem::Problem;
+use crate::config::resolver::{PeerNames, Resolver};
 use crate::config::section::Section;
 use crate::config::signing::{SIGNING_KEY_HELP, SigningKey};
 use crate::config::suggest;
-use crate::config::types::{Admin, Engine, Log, LogFormat, PeerNames, Resolver, Shutdown, Spool};
+use crate::config::types::{Admin, Engine, Log, LogFormat, Shutdown, Spool};
 use crate::config::value::Value;
 
 /// Beyond this the pool does not fit into an address space.
