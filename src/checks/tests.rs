@@ -8,6 +8,7 @@ use mail_auth::common::headers::HeaderWriter as _;
 use mail_auth::dkim::DkimSigner;
 
 use super::*;
+use crate::config::Dnssec;
 use crate::net::dns::tests::zone;
 
 const MESSAGE: &str = "From: <joe@football.test>\r\nTo: <a@example.org>\r\nSubject: Dinner\r\n\r\nAre you hungry?\r\n";
@@ -18,6 +19,10 @@ fn origin(address: &str, sender: &str) -> Origin {
 
 /// A DNS that knows these TXT records, and signs with this key.
 async fn checker(key: Option<&Ed25519Key>, policy: &str) -> Checker {
+    checker_under(Dnssec::Unchecked, key, policy).await
+}
+
+async fn checker_under(dnssec: Dnssec, key: Option<&Ed25519Key>, policy: &str) -> Checker {
     let mut records = vec![
         ("football.test".to_owned(), "v=spf1 ip4:192.0.2.1 -all".to_owned()),
         ("mail.football.test".to_owned(), "v=spf1 ip4:192.0.2.2 ~all".to_owned()),
@@ -28,7 +33,7 @@ async fn checker(key: Option<&Ed25519Key>, policy: &str) -> Checker {
         let text = format!("v=DKIM1; k=ed25519; p={}", STANDARD.encode(key.public_key()));
         records.push(("s1._domainkey.football.test".to_owned(), text));
     }
-    Checker::new(&zone(records).await)
+    Checker::new(&zone(records, dnssec).await)
 }
 
 fn key() -> Ed25519Key {
@@ -64,6 +69,21 @@ async fn spf_says_who_may_send() {
     }
     let spf = checker.spf(&origin("192.0.2.2", "")).await.finding;
     assert_eq!((property(&spf, "domain"), property(&spf, "scope")), (Some("mail.football.test"), Some("helo")));
+}
+
+/// Nobody is refused, and nobody is let in, by what somebody else made up.
+#[tokio::test]
+async fn what_dnssec_calls_forged_says_nothing() {
+    let key = key();
+    let checker = checker_under(Dnssec::Validated { trust_anchor: None }, Some(&key), "reject").await;
+    let from = origin("192.0.2.1", "joe@football.test");
+    let spf = checker.spf(&from).await;
+    assert_eq!(spf.finding.outcome, "temperror");
+    let found = checker.message(signed(key, MESSAGE).into_bytes(), from, spf).await;
+    assert_eq!(
+        (outcomes(&found, "dkim"), outcomes(&found, "dmarc")),
+        (vec!["temperror".into()], vec!["temperror".into()])
+    );
 }
 
 #[tokio::test]

@@ -230,7 +230,8 @@ pub(super) const ENGINE: Shape = Shape {
 
 pub(super) const SPOOL: Shape = Shape { title: "[spool]", keys: &["memory", "directory"] };
 
-pub(super) const RESOLVER: Shape = Shape { title: "[resolver]", keys: &["servers", "peer-names"] };
+pub(super) const RESOLVER: Shape =
+    Shape { title: "[resolver]", keys: &["servers", "peer-names", "dnssec", "trust-anchor"] };
 
 pub(super) const LOG: Shape = Shape { title: "[log]", keys: &["format", "level"] };
 

@@ -5,6 +5,7 @@
 //! checked before anybody sees them, and only so many of them are looked at. Refuses to guess: a failure is
 //! told apart from an answer that there is nothing.
 
+mod dnssec;
 mod records;
 
 use std::io::Read;
@@ -16,14 +17,14 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::rdata::PTR;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use super::hosts::{Hosts, host_name};
-use crate::config::{self, PeerNames};
+use crate::config::{self, Dnssec, PeerNames};
 use crate::mail::PeerName;
 pub use records::{ANSWER_BYTES_MAX, Answer, NoAnswer, RECORDS_MAX, Security, reverse};
 
@@ -64,6 +65,8 @@ pub struct Resolver {
     hosts: Arc<Hosts>,
     dns: TokioResolver,
     peer_names: PeerNames,
+    /// Whether answers are verified.
+    validates: bool,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -78,7 +81,7 @@ impl Resolver {
     /// A system without `resolv.conf` is asked at 127.0.0.1, as resolv.conf(5) says.
     ///
     /// # Errors
-    /// When the DNS library refuses the configuration.
+    /// When the DNS library refuses the configuration, or the file of trust anchors cannot be read.
     pub fn new(settings: &config::Resolver) -> Result<Self, ResolverError> {
         Self::with_hosts(settings, Hosts::parse(&hosts_file()))
     }
@@ -95,10 +98,14 @@ impl Resolver {
         options.positive_max_ttl = Some(CACHE_TTL_MAX);
         options.negative_max_ttl = Some(CACHE_TTL_MAX);
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        let builder =
+        let mut builder =
             TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default()).with_options(options);
+        if let Dnssec::Validated { trust_anchor } = &settings.dnssec {
+            builder = builder.with_trust_anchor(dnssec::trust_anchors(trust_anchor.as_deref())?);
+        }
         let dns = builder.build().map_err(|error| ResolverError(error.to_string()))?;
-        Ok(Self { hosts: Arc::new(hosts), dns, peer_names: settings.peer_names })
+        let validates = settings.dnssec != Dnssec::Unchecked;
+        Ok(Self { hosts: Arc::new(hosts), dns, peer_names: settings.peer_names, validates })
     }
 
     /// For a library that asks for itself. The hosts file does not hold there.
@@ -292,8 +299,7 @@ fn address(data: &RData) -> Option<IpAddr> {
 
 /// NXDOMAIN or no data, said by a server: an answer, not a failure.
 fn says_nothing_there(error: &NetError) -> bool {
-    matches!(error, NetError::Dns(DnsError::NoRecordsFound(nothing))
-        if matches!(nothing.response_code, ResponseCode::NXDomain | ResponseCode::NoError))
+    matches!(dnssec::nothing_there(error), Some(ResponseCode::NXDomain | ResponseCode::NoError))
 }
 
 #[cfg(test)]

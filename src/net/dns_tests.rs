@@ -17,11 +17,13 @@ const SOON: Duration = Duration::from_secs(20);
 pub(super) enum Says {
     Records(Vec<RData>),
     Code(ResponseCode),
+    /// These answers, and these beside them about the authority.
+    Sections(ResponseCode, Vec<Record>, Vec<Record>),
     Silence,
 }
 
 pub(super) struct Server {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     pub(super) asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -42,6 +44,11 @@ pub(super) async fn server(script: impl Fn(&Name, RecordType) -> Says + Send + '
             match script(query.name(), query.query_type()) {
                 Says::Silence => continue,
                 Says::Code(code) => answer.metadata.response_code = code,
+                Says::Sections(code, answers, authorities) => {
+                    answer.metadata.response_code = code;
+                    answer.add_answers(answers);
+                    answer.add_authorities(authorities);
+                }
                 Says::Records(records) => {
                     for data in records {
                         answer.add_answer(Record::from_rdata(query.name().clone(), 60, data));
@@ -54,8 +61,9 @@ pub(super) async fn server(script: impl Fn(&Name, RecordType) -> Says + Send + '
     Server { address, asked }
 }
 
-/// A resolver for tests elsewhere: these names have one TXT record each, and no other name exists.
-pub(crate) async fn zone(records: Vec<(String, String)>) -> Resolver {
+/// A resolver for tests elsewhere: these names have one TXT record each, and no other name exists. Nothing is signed,
+/// so that under DNSSEC every word of it is forged.
+pub(crate) async fn zone(records: Vec<(String, String)>, dnssec: Dnssec) -> Resolver {
     let script = move |name: &Name, record_type: RecordType| {
         let name = name.to_ascii().to_ascii_lowercase();
         let text = records.iter().find(|(owner, _)| *owner == name.trim_end_matches('.')).map(|(_, text)| text.clone());
@@ -65,7 +73,8 @@ pub(crate) async fn zone(records: Vec<(String, String)>) -> Resolver {
             (None, _) => Says::Code(ResponseCode::NXDomain),
         }
     };
-    resolver(&server(script).await, "")
+    let settings = config::Resolver { servers: vec![server(script).await.address], dnssec, ..Default::default() };
+    Resolver::with_hosts(&settings, Hosts::default()).unwrap()
 }
 
 pub(super) fn resolver(server: &Server, hosts: &str) -> Resolver {
@@ -132,7 +141,8 @@ async fn a_name_that_points_back_is_confirmed() {
 #[tokio::test]
 async fn where_no_names_are_wanted_nobody_is_asked() {
     let server = server(script).await;
-    let settings = config::Resolver { servers: vec![server.address], peer_names: PeerNames::Unasked };
+    let settings =
+        config::Resolver { servers: vec![server.address], peer_names: PeerNames::Unasked, ..Default::default() };
     let resolver = Resolver::with_hosts(&settings, Hosts::parse("192.0.2.9 known.test")).unwrap();
     for last in [1, 9] {
         assert_eq!(resolver.peer_name(peer(last), SOON).await, (PeerName::Unavailable, PeerName::Unavailable));

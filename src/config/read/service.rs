@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::problem::Problem;
-use crate::config::resolver::{PeerNames, Resolver};
+use crate::config::resolver::{Dnssec, PeerNames, Resolver};
 use crate::config::section::Section;
 use crate::config::signing::{SIGNING_KEY_HELP, SigningKey};
 use crate::config::suggest;
@@ -73,7 +73,25 @@ pub(in crate::config) fn resolver(section: &Section<'_>) -> Resolver {
         Ok(v.list(|item| item.socket_address(Some(RESOLVER_PORT))))
     });
     let asked = section.get_or("peer-names", true, Value::flag);
-    Resolver { servers, peer_names: if asked { PeerNames::Asked } else { PeerNames::Unasked } }
+    let peer_names = if asked { PeerNames::Asked } else { PeerNames::Unasked };
+    Resolver { servers, peer_names, dnssec: dnssec(section) }
+}
+
+fn dnssec(section: &Section<'_>) -> Dnssec {
+    let validated = section.get("dnssec", Value::flag);
+    let trust_anchor = section.get("trust-anchor", Value::path);
+    if validated == Some(true) {
+        return Dnssec::Validated { trust_anchor };
+    }
+    let off = validated == Some(false) || section.lacks("dnssec");
+    if let Some(unused) = section.value("trust-anchor").filter(|_| off) {
+        section.reader.error(
+            Problem::at(unused.span(), "`trust-anchor` means nothing where no signature is looked at")
+                .label("not used")
+                .help("add dnssec = true to [resolver], or take this line away"),
+        );
+    }
+    Dnssec::Unchecked
 }
 
 pub(in crate::config) fn log(section: &Section<'_>) -> Log {

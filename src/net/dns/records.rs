@@ -12,6 +12,7 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
+use super::dnssec::{nothing_there, security};
 use super::{Resolver, is_ours_alone};
 use crate::net::hosts::host_name;
 
@@ -77,12 +78,12 @@ impl Resolver {
             return if records.is_empty() {
                 Err(NoAnswer::NoData)
             } else {
-                Ok(Answer { records, security: Security::Insecure })
+                Ok(Answer { records, security: if self.validates { Security::Insecure } else { Security::Unchecked } })
             };
         }
         // Boxed: the resolver's futures are kilobytes.
         match Box::pin(self.dns.lookup(name, kind)).await {
-            Ok(lookup) => answer(&lookup, kind, Security::Unchecked),
+            Ok(lookup) => answer(&lookup, kind, if self.validates { security(&lookup)? } else { Security::Unchecked }),
             Err(error) => Err(no_answer(error)),
         }
     }
@@ -180,12 +181,14 @@ fn absolute(name: &Name) -> String {
 }
 
 fn no_answer(error: NetError) -> NoAnswer {
+    match nothing_there(&error) {
+        Some(ResponseCode::NXDomain) => return NoAnswer::NotFound,
+        Some(ResponseCode::NoError) => return NoAnswer::NoData,
+        Some(code) => return NoAnswer::Failed(code.to_string()),
+        None => {}
+    }
     match error {
-        NetError::Dns(DnsError::NoRecordsFound(nothing)) => match nothing.response_code {
-            ResponseCode::NXDomain => NoAnswer::NotFound,
-            ResponseCode::NoError => NoAnswer::NoData,
-            code => NoAnswer::Failed(code.to_string()),
-        },
+        NetError::Dns(DnsError::DnssecBogus) => NoAnswer::Bogus,
         NetError::Timeout => NoAnswer::Timeout,
         error => NoAnswer::Failed(error.to_string()),
     }
