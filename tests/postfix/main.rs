@@ -15,6 +15,7 @@ mod model;
 mod mta;
 mod probe;
 mod proxies;
+mod signed;
 mod slow;
 mod smuggling;
 mod towards;

@@ -25,7 +25,11 @@ const STEPS: [Step; 11] = [
     Step { name: "test", title: "unit tests, dialogs, hostile guests, configurations", run: test },
     Step { name: "fuzz", title: "the fuzz targets compile, without a lint", run: fuzz },
     Step { name: "demo", title: "the demonstration, from a clone's point of view", run: demo::once },
-    Step { name: "postfix", title: "end to end with a real Postfix (and Exim) behind the gateway", run: postfix },
+    Step {
+        name: "postfix",
+        title: "end to end with a real Postfix (and Exim) behind the gateway, and BIND",
+        run: postfix,
+    },
 ];
 
 /// What takes more of the network and of the machine than every change deserves: with `--all`, or by name.

@@ -28,6 +28,8 @@ const MAIL_PROGRAMS: &Programs = &[
     ("haproxy", "haproxy"),
     ("nginx", "nginx"),
     ("/usr/lib/nginx/modules/ngx_mail_module.so", "libnginx-mod-mail"),
+    ("/usr/sbin/named", "bind9"),
+    ("dnssec-signzone", "bind9-utils"),
 ];
 
 /// What the SDKs ask of an author's machine.
@@ -128,11 +130,12 @@ fn install(programs: &Programs) -> Outcome {
         return Err(format!("missing, and without root and apt-get not ours to install: {packages}"));
     }
     // Nothing must greet the network only because a test wanted its programs: unconfigured, Postfix does not start, and
-    // the proxies are told not to, now or at the next boot.
+    // the proxies and the name server are told not to, now or at the next boot.
     let install = format!(
         "test -e {SERVICE_POLICY} || {{ trap 'rm -f {SERVICE_POLICY}' EXIT; \
          printf '#!/bin/sh\\nexit 101\\n' >{SERVICE_POLICY}; chmod 755 {SERVICE_POLICY}; }}; \
          fresh=; for it in haproxy nginx; do case ' {packages} ' in *\" $it \"*) fresh=\"$fresh $it\";; esac; done; \
+         case ' {packages} ' in *' bind9 '*) fresh=\"$fresh named\";; esac; \
          echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections 2>/dev/null; \
          apt-get install -y -q --no-install-recommends {packages} || \
          {{ apt-get update -q && apt-get install -y -q --no-install-recommends {packages}; }} || exit; \
