@@ -228,6 +228,7 @@ wm_verdict wm_next(void) { return plain(WASMILTER_FILTER_TYPES_ACTION_NEXT); }
 wm_verdict wm_accept(void) { return plain(WASMILTER_FILTER_TYPES_ACTION_ACCEPT); }
 wm_verdict wm_skip(void) { return plain(WASMILTER_FILTER_TYPES_ACTION_SKIP); }
 wm_verdict wm_discard(void) { return plain(WASMILTER_FILTER_TYPES_ACTION_DISCARD); }
+wm_verdict wm_quarantine(void) { return plain(WASMILTER_FILTER_TYPES_ACTION_QUARANTINE); }
 
 /* In place: printable ASCII; anything else a client might not be able to show. */
 static void make_printable(wm_str text) {
@@ -265,6 +266,7 @@ static wm_verdict says(uint8_t action, unsigned code, const char *enhanced, wm_s
     return verdict;                                                                                                    \
   }
 
+wm_verdict wm_answer(const char *enhanced, const char *format, ...) SAYS(ACCEPT, 250)
 wm_verdict wm_reject(const char *enhanced, const char *format, ...) SAYS(REJECT, 550)
 wm_verdict wm_defer(const char *enhanced, const char *format, ...) SAYS(DEFER, 451)
 wm_verdict wm_disconnect(const char *enhanced, const char *format, ...) SAYS(DISCONNECT, enhanced[0] == '4' ? 421 : 554)

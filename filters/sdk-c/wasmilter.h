@@ -67,10 +67,14 @@ typedef wasmilter_filter_types_auth_info_t wm_auth_info;
 wm_verdict wm_next(void);
 /* Content: not asked again in this transaction. */
 wm_verdict wm_accept(void);
+/* At unknown: this is the answer, with 250 (wm_code() for another of 211, 214 and 250 to 259). */
+wm_verdict wm_answer(const char *enhanced, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* In headers and body: no (more) body of this message. */
 wm_verdict wm_skip(void);
 /* Answers success and delivers nothing; only where granted. */
 wm_verdict wm_discard(void);
+/* To where the operator's grant says, and not to its recipients: at data, headers and message, only where granted. */
+wm_verdict wm_quarantine(void);
 /* 550, and a text for the client: wm_reject("5.7.1", "no %.*s here", WM(name)). Each line of it is a line of the reply.
  * What a client could not be shown becomes `?`, and what is too long is cut. */
 wm_verdict wm_reject(const char *enhanced, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -109,6 +113,7 @@ void wm_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Yours to write: those that wit/world.wit exports, and no others. */
 #ifdef WM_ABOUT
+/* What the filter says of itself: all four fields, of which `settings_schema` is an option. */
 void on_describe(exports_wasmilter_filter_about_description_t *description);
 #endif
 #ifdef WM_LIFECYCLE

@@ -41,6 +41,8 @@ export function next(): Verdict;
 export function accept(): Verdict;
 export function skip(): Verdict;
 export function discard(): Verdict;
+export function quarantine(): Verdict;
+export function answer(enhanced: string, text: string): Verdict;
 export function reject(enhanced: string, text: string): Verdict;
 export function defer(enhanced: string, text: string): Verdict;
 export function disconnect(enhanced: string, text: string): Verdict;

@@ -45,6 +45,12 @@ export const skip = () => new Verdict("skip");
 /** Answers success and delivers nothing. Only where the operator granted `discard`. */
 export const discard = () => new Verdict("discard");
 
+/** To where the operator's grant says, and not to its recipients: in data, headers and message, only where granted. */
+export const quarantine = () => new Verdict("quarantine");
+
+/** In `onUnknown`: this is the answer, with 250 (another of 211, 214 and 250 to 259 with `code`). */
+export const answer = (enhanced, text) => says("accept", 250, enhanced, text);
+
 /** Refuses for good, with 550: `reject("5.7.1", "Not here")`. Each line of the text is a line of the reply. */
 export const reject = (enhanced, text) => says("reject", 550, enhanced, text);
 

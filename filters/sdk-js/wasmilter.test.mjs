@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { attachments, disconnect, endings, field, hasExtension, logged, octets, printable, reject, text } from "./wasmilter.js";
+import { answer, attachments, disconnect, endings, field, hasExtension, logged, octets, printable, quarantine, reject, text } from "./wasmilter.js";
 
 test("endings cannot be hidden", () => {
   const hidden = ["a.exe", "A.EXE", ".exe", "a.pdf.exe", "a.exe.", "a.exe . .", "a.exe\u200b", "a.e\u200bxe", "x/y\\a.exe",
@@ -18,6 +18,8 @@ test("a reply is always fit to be said", () => {
   assert.deepEqual(reply.text.slice(0, 2), ["a?b?c?", "second"]);
   assert.equal(reply.text[2], "ü".repeat(200));
   assert.equal(reject("5.7.1", "x\n".repeat(99)).reply.text.length, 16);
+  assert.deepEqual({ ...answer("2.0.0", "a\rb").code(252) }, { action: "accept", reply: { code: 252, enhanced: "2.0.0", text: ["a?b"] }, reason: null });
+  assert.deepEqual({ ...quarantine() }, { action: "quarantine", reply: null, reason: null });
   assert.equal(disconnect("4.7.0", "").reply.code, 421);
   assert.equal(disconnect("5.7.0", "").code(550).reply.code, 550);
   assert.equal(printable("\ud800"), "?");

@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Action(Enum):
-    NEXT, ACCEPT, REJECT, DEFER, DISCARD, DISCONNECT, SKIP = range(7)
+    NEXT, ACCEPT, REJECT, DEFER, DISCARD, QUARANTINE, DISCONNECT, SKIP = range(8)
 
 
 @dataclass
@@ -47,6 +47,8 @@ class Sdk(unittest.TestCase):
     def test_a_reply_is_always_fit_to_be_said(self):
         reply = wm.reject("5.7.1", "a\rb\u202ec\0\r\nsecond\n" + "ü" * 500).reply
         self.assertEqual(reply.text, ["a?b?c?", "second", "ü" * 200])
+        self.assertEqual(wm.answer("2.0.0", "a\rb", 252), Verdict(Action.ACCEPT, Reply(252, "2.0.0", ["a?b"]), None))
+        self.assertEqual(wm.quarantine("odd"), Verdict(Action.QUARANTINE, None, "odd"))
         self.assertEqual(len(wm.reject("5.7.1", "x\n" * 99).reply.text), 16)
         self.assertEqual(wm.disconnect("4.7.0", "").reply.code, 421)
         self.assertEqual(wm.disconnect("5.7.0", "").reply.code, 554)

@@ -15,8 +15,8 @@ from typing import Any, Callable, Iterable, Iterator, Optional
 from wit_world.imports.types import Action, Reply, Verdict
 
 __all__ = [
-    "Verdict", "accept", "attachments", "defer", "disconnect", "discard", "endings", "field", "has_extension", "logged",
-    "next", "printable", "reject", "settings", "skip", "unfolded",
+    "Verdict", "accept", "answer", "attachments", "defer", "disconnect", "discard", "endings", "field", "has_extension", "logged",
+    "next", "printable", "quarantine", "reject", "settings", "skip", "unfolded",
 ]
 
 # Lines of a reply, octets of a line and of a reason: as the contract allows.
@@ -47,6 +47,16 @@ def skip(because: Optional[str] = None) -> Verdict:
 def discard(because: Optional[str] = None) -> Verdict:
     """Answers success and delivers nothing. Only where the operator granted `discard`."""
     return _verdict(Action.DISCARD, None, because)
+
+
+def quarantine(because: Optional[str] = None) -> Verdict:
+    """To where the operator's grant says, and not to its recipients: in data, headers and message, only where granted."""
+    return _verdict(Action.QUARANTINE, None, because)
+
+
+def answer(enhanced: str, text: str, code: int = 250, because: Optional[str] = None) -> Verdict:
+    """In `OnUnknown`: this is the answer. `code` is 211, 214 or one of 250 to 259."""
+    return _verdict(Action.ACCEPT, _reply(code, enhanced, text), because)
 
 
 def reject(enhanced: str, text: str, code: int = 550, because: Optional[str] = None) -> Verdict:

@@ -177,6 +177,11 @@ fn settle(
     }
     let action = match said {
         Said::Next => return false,
+        // The only acceptance that is an answer; without one it is no opinion.
+        Said::Accept if stage == Stage::Unknown => match reply {
+            Some(_) => Action::Answer,
+            None => return false,
+        },
         Said::Accept => {
             link.accept(stage);
             return false;
@@ -211,6 +216,10 @@ fn settle_fault(
     let version = program.version().cloned();
     let opinion = Opinion { filter: name.clone(), version, stage: fault.stage, action: "fault", reason, time: took };
     outcome.opinions.push(opinion);
+    // Of a report nothing comes, and the others are still told.
+    if REPORTS.contains(fault.stage) {
+        return false;
+    }
     let (action, reply) = match program.profile().config.on_fault {
         // Not the filter's: what the operator wants of its faults, `next` above all, is not meant for this.
         _ if fault.kind == FaultKind::NoInstance => (Action::Disconnect, replies::FILTERS_FULL),
@@ -224,8 +233,7 @@ fn settle_fault(
     };
     let reason = Some(format!("fault: {kind}"));
     outcome.verdict = Verdict { action, reply: Some(reply), filter: Some(name), reason };
-    // The others are still told that something ended.
-    !REPORTS.contains(fault.stage)
+    true
 }
 
 /// For the operator: a line and a number.

@@ -13,13 +13,15 @@ use crate::mail::{Fault, Stage};
 pub(super) const IN_TRANSACTION: StageSet = StageSet::NONE
     .with(Stage::Mail)
     .with(Stage::Rcpt)
+    .with(Stage::RcptReply)
     .with(Stage::Data)
     .with(Stage::Headers)
     .with(Stage::Body)
     .with(Stage::Message);
 
 /// Stages that tell and do not ask.
-pub(super) const REPORTS: StageSet = StageSet::NONE.with(Stage::Abort).with(Stage::Quit);
+pub(super) const REPORTS: StageSet =
+    StageSet::NONE.with(Stage::RcptReply).with(Stage::Reply).with(Stage::Abort).with(Stage::Quit);
 
 /// A filter's place in a session.
 #[derive(Debug, Default)]
@@ -117,6 +119,8 @@ impl Link {
             }
             Lifetime::Session | Lifetime::Transaction => (self.instance.take(), None),
         };
+        // An `unknown` in the middle of a transaction is no end of it.
+        let stays = idle.is_some() || IN_TRANSACTION.contains(stage);
         // Taken out for the time of the call: if the call is abandoned, so is the instance.
         let mut instance = match idle {
             Some(instance) => instance,
@@ -126,7 +130,7 @@ impl Link {
         match lifetime {
             Lifetime::Shared => program.put_idle(instance),
             Lifetime::Session => self.instance = Some(instance),
-            Lifetime::Transaction if IN_TRANSACTION.contains(stage) => self.instance = Some(instance),
+            Lifetime::Transaction if stays => self.instance = Some(instance),
             Lifetime::Transaction => {}
         }
         drop(place);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::filter::{Ask, Held};
 use crate::mail::{
-    AuthFacts, Edit, Ending, Envelope, Hello, Marks, Recipient, Sender, SessionFacts, Stage, Summary, TlsFacts, Verdict,
+    AuthFacts, Delivery, Edit, Ending, Envelope, Hello, Marks, Recipient, RecipientReply, Sender, SessionFacts, Stage,
+    Summary, TlsFacts, UnknownCommand, Verdict,
 };
 use crate::smtp::headers::HeaderBlock;
 
@@ -27,6 +28,8 @@ pub enum Call<'a> {
     /// A transaction begins.
     Mail(&'a Sender),
     Rcpt(&'a Recipient),
+    /// The upstream was asked about a recipient.
+    RcptReply(&'a RecipientReply),
     Data,
     /// Edited in place.
     Headers(&'a mut HeaderBlock),
@@ -34,8 +37,12 @@ pub enum Call<'a> {
     Body(&'a [u8]),
     /// Edited in place, where a filter may.
     Message(&'a mut Held),
+    /// The client hears what became of its message.
+    Reply(&'a Delivery),
     /// The transaction is over.
     Abort(Ending),
+    /// A command that the gateway does not carry out.
+    Unknown(&'a UnknownCommand),
     Quit(Summary),
 }
 
@@ -54,11 +61,14 @@ impl Call<'_> {
             Call::Auth(auth) => Ask::Auth(auth),
             Call::Mail(sender) => Ask::Mail(sender),
             Call::Rcpt(recipient) => Ask::Rcpt(recipient),
+            Call::RcptReply(reply) => Ask::RcptReply(reply),
             Call::Data => Ask::Data,
             Call::Headers(_) => Ask::Headers,
             Call::Message(_) => Ask::Message,
             Call::Body(chunk) => Ask::Body(chunk),
+            Call::Reply(delivery) => Ask::Reply(delivery),
             Call::Abort(ending) => Ask::Abort(*ending),
+            Call::Unknown(command) => Ask::Unknown(command),
             Call::Quit(summary) => Ask::Quit(*summary),
         }
     }

@@ -133,7 +133,7 @@ impl SessionChain {
         when::learn(chain, state, &call);
         // Boxed: a session that waits for its client shall not carry the room a guest call needs.
         let outcome = Box::pin(consult::run(chain, state, call, ctx)).await;
-        if stage == Stage::Rcpt {
+        if matches!(stage, Stage::Rcpt | Stage::RcptReply) {
             when::forget_recipient(chain, state);
         }
         // Who was content, skips or failed has said so; without conditions, silence changes nothing.

@@ -126,12 +126,13 @@ impl Away {
             return true;
         }
         match stage {
-            Stage::Connect | Stage::Helo | Stage::Tls | Stage::Auth => self.has(ADDRESSES),
+            Stage::Connect | Stage::Helo | Stage::Tls | Stage::Auth | Stage::Unknown => self.has(ADDRESSES),
             Stage::Mail => self.has(SENDER | RECIPIENTS | ANNOUNCED),
-            Stage::Rcpt => self.has(SENDER | RECIPIENT | ANNOUNCED),
+            Stage::Rcpt | Stage::RcptReply => self.has(SENDER | RECIPIENT | ANNOUNCED),
             Stage::Data => self.has(SENDER | NOBODY | ANNOUNCED),
             Stage::Headers | Stage::Body | Stage::Message => self.has(SENDER | NOBODY | SIZE),
             // Whoever heard of something hears of its end.
+            Stage::Reply => self.has(SENDER | NOBODY | SIZE) && calls == 0,
             Stage::Abort => self.has(ADDRESSES) && calls == 0,
             Stage::Quit => self.has(ADDRESSES) && calls == 0 && !self.asked,
         }
@@ -178,6 +179,7 @@ pub(super) fn learn(chain: &ListenerChain, state: &mut State, call: &Call<'_>) {
                 away.put(ANNOUNCED, declared_size(sender).is_some_and(beyond));
             }
             Call::Rcpt(recipient) => away.put(RECIPIENT, !recipient_holds(when, &recipient.path)),
+            Call::RcptReply(reply) => away.put(RECIPIENT, !recipient_holds(when, &reply.said)),
             Call::Message(_) => away.put(SIZE, beyond(size) || when.size_bytes_min.is_some_and(|min| size < min)),
             Call::Headers(_) | Call::Body(_) if beyond(size) => away.put(SIZE, true),
             _ => {}

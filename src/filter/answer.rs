@@ -86,18 +86,21 @@ pub(super) fn check(verdict: wit::Verdict, stage: Stage, grants: &Grants) -> Res
         None => None,
         Some(reply) => match action {
             Said::Reject | Said::Defer | Said::Disconnect => Some(check_reply(&reply, action)?),
+            Said::Accept if stage == Stage::Unknown => Some(check_reply(&reply, action)?),
             _ => return Err(format!("a reply beside {}", action.name())),
         },
     };
     Ok(Answer { action, reply, reason: verdict.reason.map(tidy_reason) })
 }
 
-fn check_reply(reply: &wit::Reply, action: Said) -> Result<Reply, String> {
+fn check_reply(reply: &wit::ReplyResult, action: Said) -> Result<Reply, String> {
     let code = reply.code;
     let fits = match action {
         Said::Reject => (500..600).contains(&code),
         // 421 says that the connection closes.
         Said::Defer => (400..500).contains(&code) && code != 421,
+        // What says that a command was carried out, or what there is to know, and moves no session on.
+        Said::Accept => matches!(code, 211 | 214 | 250..=259),
         _ => (400..600).contains(&code),
     };
     if !fits || (code / 10) % 10 > 5 {
@@ -105,6 +108,7 @@ fn check_reply(reply: &wit::Reply, action: Said) -> Result<Reply, String> {
     }
     let class = u8::try_from(code / 100).unwrap_or(5);
     let enhanced = match reply.enhanced.as_deref() {
+        None if action == Said::Accept => Enhanced::new(class, 0, 0),
         None => Enhanced::new(class, 7, 1),
         Some(text) => Enhanced::parse(text)
             .filter(|e| e.class == class)
@@ -177,7 +181,7 @@ mod tests {
 
     fn verdict(action: wit::Action, code: u16, enhanced: Option<&str>, text: &[&str]) -> wit::Verdict {
         let text = text.iter().map(|s| (*s).to_owned()).collect();
-        let reply = Some(wit::Reply { code, enhanced: enhanced.map(str::to_owned), text });
+        let reply = Some(wit::ReplyResult { code, enhanced: enhanced.map(str::to_owned), text });
         wit::Verdict { action, reply, reason: None }
     }
 

@@ -1,6 +1,8 @@
 //! One question to one filter, with what it is about.
 
-use crate::mail::{AuthFacts, Ending, Hello, Recipient, Sender, Stage, Summary, TlsFacts};
+use crate::mail::{
+    AuthFacts, Delivery, Ending, Hello, Recipient, RecipientReply, Sender, Stage, Summary, TlsFacts, UnknownCommand,
+};
 
 /// What a stage is about, where it is not on the desk ([`Work`](super::Work)) already.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +15,7 @@ pub enum Ask<'a> {
     Mail(&'a Sender),
     /// Unless `Work::recipient` holds another.
     Rcpt(&'a Recipient),
+    RcptReply(&'a RecipientReply),
     Data,
     /// The block is `Work::headers`.
     Headers,
@@ -20,7 +23,9 @@ pub enum Ask<'a> {
     Body(&'a [u8]),
     /// The message is `Work::held`, its block `Work::headers`.
     Message,
+    Reply(&'a Delivery),
     Abort(Ending),
+    Unknown(&'a UnknownCommand),
     Quit(Summary),
 }
 
@@ -50,11 +55,14 @@ impl<'a> Ask<'a> {
             Ask::Auth(_) => Stage::Auth,
             Ask::Mail(_) => Stage::Mail,
             Ask::Rcpt(_) => Stage::Rcpt,
+            Ask::RcptReply(_) => Stage::RcptReply,
             Ask::Data => Stage::Data,
             Ask::Headers => Stage::Headers,
             Ask::Message => Stage::Message,
             Ask::Body(_) => Stage::Body,
+            Ask::Reply(_) => Stage::Reply,
             Ask::Abort(_) => Stage::Abort,
+            Ask::Unknown(_) => Stage::Unknown,
             Ask::Quit(_) => Stage::Quit,
         }
     }

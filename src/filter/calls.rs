@@ -11,7 +11,10 @@ use super::bindings::wasmilter::filter::types as words;
 use super::convert;
 use super::guest::Guest;
 use super::stages::Exports;
-use crate::mail::{AuthFacts, Ending, Hello, Recipient, Sender, Summary, TlsFacts};
+use crate::mail::{
+    AuthFacts, Delivery, Ending, Hello, Recipient, RecipientReply, Sender, Summary, TlsFacts, UnknownCommand,
+};
+use crate::smtp::Reply;
 
 /// The functions of the stages asked so far.
 #[derive(Default)]
@@ -22,11 +25,14 @@ pub(super) struct Hooks {
     auth: Option<wit::on_auth::Guest>,
     mail: Option<wit::on_mail::Guest>,
     rcpt: Option<wit::on_rcpt::Guest>,
+    rcpt_reply: Option<wit::on_rcpt_reply::Guest>,
     data: Option<wit::on_data::Guest>,
     headers: Option<wit::on_headers::Guest>,
     body: Option<wit::on_body::Guest>,
     message: Option<wit::on_message::Guest>,
+    reply: Option<wit::on_reply::Guest>,
     abort: Option<wit::on_abort::Guest>,
+    unknown: Option<wit::on_unknown::Guest>,
     quit: Option<wit::on_quit::Guest>,
 }
 
@@ -67,11 +73,14 @@ impl<'a> Caller<'a> {
             Ask::Auth(auth) => self.auth(auth),
             Ask::Mail(sender) => self.mail(sender),
             Ask::Rcpt(recipient) => self.rcpt(recipient),
+            Ask::RcptReply(reply) => self.rcpt_reply(reply),
             Ask::Data => self.data(),
             Ask::Headers => self.headers(),
             Ask::Message => self.message(),
             Ask::Body(chunk) => self.body(chunk),
+            Ask::Reply(delivery) => self.final_reply(delivery),
             Ask::Abort(ending) => self.abort(ending),
+            Ask::Unknown(command) => self.unknown(command),
             Ask::Quit(summary) => self.quit(summary),
         }
     }
@@ -134,6 +143,16 @@ impl<'a> Caller<'a> {
         }))
     }
 
+    fn rcpt_reply(self, told: &'a RecipientReply) -> wasmtime::Result<Call<'a>> {
+        let (hook, store) = hook!(self, rcpt_reply);
+        Ok(Box::pin(async move {
+            let params = convert::params_out(&told.recipient.params);
+            let path = words::PathParam { address: told.recipient.path.as_str(), params: &params };
+            let answer = convert::ReplyOut::of(&told.answer);
+            hook.call_rcpt_reply(store, path, answer.shown()).await.map(|()| None)
+        }))
+    }
+
     fn data(self) -> wasmtime::Result<Call<'a>> {
         let (hook, store) = hook!(self, data);
         Ok(Box::pin(async move { hook.call_data(store).await.map(opinion) }))
@@ -157,6 +176,34 @@ impl<'a> Caller<'a> {
     fn body(self, chunk: &'a [u8]) -> wasmtime::Result<Call<'a>> {
         let (hook, store) = hook!(self, body);
         Ok(Box::pin(async move { hook.call_body(store, chunk).await.map(opinion) }))
+    }
+
+    fn final_reply(self, delivery: &'a Delivery) -> wasmtime::Result<Call<'a>> {
+        let (hook, store) = hook!(self, reply);
+        Ok(Box::pin(async move {
+            let answer = convert::ReplyOut::of(&delivery.answer);
+            let parts = |(recipient, reply): &'a (Recipient, Reply)| {
+                (recipient.path.as_str(), convert::params_out(&recipient.params), convert::ReplyOut::of(reply))
+            };
+            let each: Vec<_> = delivery.each.iter().map(parts).collect();
+            let shown = each.iter().map(|(address, params, reply)| words::RecipientReply {
+                recipient: words::PathParam { address, params },
+                answer: reply.shown(),
+            });
+            let shown: Vec<_> = shown.collect();
+            let outcome = wit::on_reply::Delivery {
+                answer: answer.shown(),
+                each: &shown,
+                octets: convert::count_out(delivery.octets),
+                duration: convert::millis_out(delivery.duration),
+            };
+            hook.call_final_reply(store, outcome).await.map(|()| None)
+        }))
+    }
+
+    fn unknown(self, command: &'a UnknownCommand) -> wasmtime::Result<Call<'a>> {
+        let (hook, store) = hook!(self, unknown);
+        Ok(Box::pin(async move { hook.call_unknown(store, &command.verb, &command.argument).await.map(opinion) }))
     }
 
     fn abort(self, ending: Ending) -> wasmtime::Result<Call<'a>> {

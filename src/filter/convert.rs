@@ -6,7 +6,7 @@ use super::answer::excerpt;
 use super::bindings::exports::wasmilter::filter::{on_abort, on_quit};
 use super::bindings::wasmilter::filter::types as wit;
 use crate::mail::{AbortReason, Ending, Recipient, Sender, Summary};
-use crate::smtp::{ForwardPath, Param, Params, ReversePath};
+use crate::smtp::{ForwardPath, Param, Params, Reply, ReversePath};
 
 /// Parameters of one path a filter hands out.
 pub(super) const PARAMS_MAX: usize = 16;
@@ -53,9 +53,27 @@ pub(super) fn summary_out(summary: Summary) -> on_quit::Summary {
     }
 }
 
+/// A reply in parts that can be borrowed.
+pub(super) struct ReplyOut<'a> {
+    code: u16,
+    enhanced: Option<String>,
+    lines: Vec<&'a str>,
+}
+
+impl<'a> ReplyOut<'a> {
+    pub(super) fn of(reply: &'a Reply) -> ReplyOut<'a> {
+        let enhanced = reply.enhanced.map(|enhanced| enhanced.to_string());
+        ReplyOut { code: reply.code, enhanced, lines: reply.lines().collect() }
+    }
+
+    pub(super) fn shown(&self) -> wit::ReplyParam<'_> {
+        wit::ReplyParam { code: self.code, enhanced: self.enhanced.as_deref(), text: &self.lines }
+    }
+}
+
 /// The contract has no 64-bit integers.
 #[allow(clippy::cast_precision_loss, reason = "exact up to eight petabytes")]
-fn count_out(count: u64) -> f64 {
+pub(super) fn count_out(count: u64) -> f64 {
     count as f64
 }
 

@@ -101,7 +101,10 @@ pub(super) fn types(exports: &Exports, store: &mut Store<Guest>, instance: &Inst
             })+
         }};
     }
-    each!(about, lifecycle, connect, helo, tls, auth, mail, rcpt, data, headers, body, message, abort, quit);
+    each!(
+        about, lifecycle, connect, helo, tls, auth, mail, rcpt, rcpt_reply, data, headers, body, message, reply, abort,
+        unknown, quit
+    );
     Ok(())
 }
 

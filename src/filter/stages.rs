@@ -55,11 +55,14 @@ pub(super) struct Exports {
     pub auth: Option<wit::on_auth::GuestIndices>,
     pub mail: Option<wit::on_mail::GuestIndices>,
     pub rcpt: Option<wit::on_rcpt::GuestIndices>,
+    pub rcpt_reply: Option<wit::on_rcpt_reply::GuestIndices>,
     pub data: Option<wit::on_data::GuestIndices>,
     pub headers: Option<wit::on_headers::GuestIndices>,
     pub body: Option<wit::on_body::GuestIndices>,
     pub message: Option<wit::on_message::GuestIndices>,
+    pub reply: Option<wit::on_reply::GuestIndices>,
     pub abort: Option<wit::on_abort::GuestIndices>,
+    pub unknown: Option<wit::on_unknown::GuestIndices>,
     pub quit: Option<wit::on_quit::GuestIndices>,
 }
 
@@ -74,11 +77,14 @@ impl Exports {
             auth: wit::on_auth::GuestIndices::new(pre).ok(),
             mail: wit::on_mail::GuestIndices::new(pre).ok(),
             rcpt: wit::on_rcpt::GuestIndices::new(pre).ok(),
+            rcpt_reply: wit::on_rcpt_reply::GuestIndices::new(pre).ok(),
             data: wit::on_data::GuestIndices::new(pre).ok(),
             headers: wit::on_headers::GuestIndices::new(pre).ok(),
             body: wit::on_body::GuestIndices::new(pre).ok(),
             message: wit::on_message::GuestIndices::new(pre).ok(),
+            reply: wit::on_reply::GuestIndices::new(pre).ok(),
             abort: wit::on_abort::GuestIndices::new(pre).ok(),
+            unknown: wit::on_unknown::GuestIndices::new(pre).ok(),
             quit: wit::on_quit::GuestIndices::new(pre).ok(),
         }
     }
@@ -92,11 +98,14 @@ impl Exports {
             (self.auth.is_some(), Stage::Auth),
             (self.mail.is_some(), Stage::Mail),
             (self.rcpt.is_some(), Stage::Rcpt),
+            (self.rcpt_reply.is_some(), Stage::RcptReply),
             (self.data.is_some(), Stage::Data),
             (self.headers.is_some(), Stage::Headers),
             (self.body.is_some(), Stage::Body),
             (self.message.is_some(), Stage::Message),
+            (self.reply.is_some(), Stage::Reply),
             (self.abort.is_some(), Stage::Abort),
+            (self.unknown.is_some(), Stage::Unknown),
             (self.quit.is_some(), Stage::Quit),
         ] {
             if there {

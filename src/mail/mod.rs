@@ -13,6 +13,8 @@ pub use envelope::{Envelope, Recipient, Sender};
 pub use introduced::{Forwarded, Introduced, Proxied};
 pub use marks::{Marks, Symbol, Unmarked};
 pub use peer::{AuthFacts, Hello, PeerName, SessionFacts, TlsFacts};
-pub use verdict::{AbortReason, Action, Ending, Fault, FaultKind, Stage, Summary, Verdict};
+pub use verdict::{
+    AbortReason, Action, Delivery, Ending, Fault, FaultKind, RecipientReply, Stage, Summary, UnknownCommand, Verdict,
+};
 
 pub use crate::smtp::HeaderField;

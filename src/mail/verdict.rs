@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::smtp::Reply;
+use super::Recipient;
+use crate::smtp::{ForwardPath, Reply};
 
 /// A stage of the session at which filters are asked or told (filters/wit/filter.wit).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,27 +15,33 @@ pub enum Stage {
     Auth,
     Mail,
     Rcpt,
+    RcptReply,
     Data,
     Headers,
     Body,
     Message,
+    Reply,
     Abort,
+    Unknown,
     Quit,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 12] = [
+    pub const ALL: [Stage; 15] = [
         Stage::Connect,
         Stage::Helo,
         Stage::Tls,
         Stage::Auth,
         Stage::Mail,
         Stage::Rcpt,
+        Stage::RcptReply,
         Stage::Data,
         Stage::Headers,
         Stage::Body,
         Stage::Message,
+        Stage::Reply,
         Stage::Abort,
+        Stage::Unknown,
         Stage::Quit,
     ];
 
@@ -48,11 +55,14 @@ impl Stage {
             Stage::Auth => "auth",
             Stage::Mail => "mail",
             Stage::Rcpt => "rcpt",
+            Stage::RcptReply => "rcpt-reply",
             Stage::Data => "data",
             Stage::Headers => "headers",
             Stage::Body => "body",
             Stage::Message => "message",
+            Stage::Reply => "reply",
             Stage::Abort => "abort",
+            Stage::Unknown => "unknown",
             Stage::Quit => "quit",
         }
     }
@@ -69,6 +79,8 @@ pub enum Action {
     /// To where the operator's grant says.
     Quarantine,
     Disconnect,
+    /// At `unknown`: this is the answer, and no refusal.
+    Answer,
 }
 
 impl Action {
@@ -82,6 +94,7 @@ impl Action {
             Action::Discard => "discard",
             Action::Quarantine => "quarantine",
             Action::Disconnect => "disconnect",
+            Action::Answer => "accept",
         }
     }
 }
@@ -121,6 +134,38 @@ pub struct Ending {
     pub octets: u64,
     /// Since MAIL.
     pub duration: Duration,
+}
+
+/// What became of a recipient upstream, as the `rcpt-reply` stage is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientReply {
+    /// As the client said it.
+    pub said: ForwardPath,
+    /// As it went upstream.
+    pub recipient: Recipient,
+    pub answer: Reply,
+}
+
+/// A message that came to its end, as the `reply` stage is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// What the client hears; where it hears of each recipient, what that comes to.
+    pub answer: Reply,
+    /// What it hears of each recipient, where it does (LMTP).
+    pub each: Vec<(Recipient, Reply)>,
+    /// Of the message as it came.
+    pub octets: u64,
+    /// Since MAIL.
+    pub duration: Duration,
+}
+
+/// A command that the gateway does not carry out, as the `unknown` stage is asked about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownCommand {
+    /// Upper case, at most 32 octets.
+    pub verb: String,
+    /// What follows, as UTF-8.
+    pub argument: String,
 }
 
 /// A session that is over, as the `quit` stage is told.

@@ -16,9 +16,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
 use crate::accounts::Verification;
-use crate::chain::{BodyMode, Call, SessionChain};
+use crate::chain::{BodyMode, Call, Context, SessionChain};
 use crate::config::{Connect, ListenerAuth, ListenerTls};
-use crate::mail::{AbortReason, SessionFacts, Stage, TlsFacts};
+use crate::mail::{AbortReason, Delivery, SessionFacts, Stage, TlsFacts};
 use crate::net::stream::Stream;
 use crate::report::event;
 use crate::session::{Charge, Errand, Identity, Input, Purpose, Question, Rules, Session, Step};
@@ -48,6 +48,8 @@ pub(super) struct Connection {
     record: Record,
     /// A message that comes in chunks, between two of them.
     message: Option<Box<Message>>,
+    /// What became of a message whose filters are still to be told.
+    owed: Option<Box<(Delivery, Context)>>,
     /// The whole session's deadline.
     overdue: Instant,
     /// Whether rate limits count this client.
@@ -92,6 +94,7 @@ impl Connection {
             leg,
             record,
             message: None,
+            owed: None,
             overdue,
             rates,
             names,
@@ -111,6 +114,7 @@ impl Connection {
         };
         let first = self.session.handle(Input::Begin(tls));
         self.drive(first).await;
+        Box::pin(self.pay_reply()).await;
         let summary = self.record.summary(self.io.came());
         self.chain.consult(Call::Quit(summary), &self.context()).await;
         Box::pin(self.leg.quit()).await;
@@ -144,6 +148,10 @@ impl Connection {
                 Step::Consult(ask) => Box::pin(self.consult(ask)).await?,
                 Step::Tell(ended, then) => {
                     Box::pin(self.tell(ended)).await;
+                    *then
+                }
+                Step::TellReply(told, then) => {
+                    Box::pin(self.tell_reply(&told)).await;
                     *then
                 }
                 Step::Charge(charge) => {
@@ -194,6 +202,11 @@ impl Connection {
     async fn hear(&mut self, expect: Expect) -> Option<Step> {
         if self.leg.may_let_go() && !self.session.is_upstream() {
             Box::pin(self.leg.quit()).await;
+        }
+        if self.owed.is_some() {
+            // A client that is gone is noticed below.
+            let _ = self.io.flush().await;
+            Box::pin(self.pay_reply()).await;
         }
         let until = self.command_deadline();
         let heard = tokio::select! {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::accounts::Verification;
 use crate::chain;
-use crate::mail::{AbortReason, Action, Ending, Envelope, Marks, Summary};
+use crate::mail::{AbortReason, Action, Delivery, Ending, Envelope, Marks, Recipient, Summary};
 use crate::report::metrics::{Login, OpenSession};
 use crate::report::{FilterSaid, Metrics, Outcome, Transaction, event};
 use crate::session::Session;
@@ -163,6 +163,12 @@ impl Record {
     pub(super) fn ending(&self, reason: AbortReason) -> Ending {
         let duration = self.mail.said.map_or(Duration::ZERO, |said| said.elapsed());
         Ending { reason, octets: self.mail.octets, duration }
+    }
+
+    /// A message that came to its end.
+    pub(super) fn delivery(&self, answer: Reply, each: Vec<(Recipient, Reply)>) -> Delivery {
+        let duration = self.mail.said.map_or(Duration::ZERO, |said| said.elapsed());
+        Delivery { answer, each, octets: self.mail.octets, duration }
     }
 
     /// The session so far, of which so many octets came from the client.

@@ -114,7 +114,8 @@ impl Session {
 
     /// SMTP answers once; LMTP answers for every recipient that was accepted, in their order (RFC 2033 4.2): with what
     /// the upstream said about each, or with what it said about the message.
-    pub(super) fn for_each_recipient(&self, reply: Reply, each: Vec<Reply>) -> Vec<Reply> {
+    #[must_use]
+    pub fn for_each_recipient(&self, reply: Reply, each: Vec<Reply>) -> Vec<Reply> {
         let Phase::Addressed(transaction) = &self.phase else { return vec![reply] };
         let recipients = transaction.envelope.recipients.len();
         match self.rules.listener().protocol {

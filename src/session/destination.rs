@@ -16,6 +16,7 @@ use crate::smtp::{ForwardPath, Reply, ReversePath, replies};
 
 use super::group::Awaited;
 use super::phase::{Mail, Pending, Phase, Rcpt, Transaction};
+use super::rcpt::tell;
 use super::{Purpose, Question, SenderClass, Session, Step, Unreached, mail};
 
 /// What a transaction knows of its upstream.
@@ -161,12 +162,7 @@ impl Session {
     /// The upstream's answer is known from before, or it has to be asked.
     pub(super) fn recalled(&mut self, rcpt: Box<Rcpt>, answer: Option<Reply>) -> Step {
         let Some(reply) = answer else { return self.reach_for(rcpt) };
-        if let Phase::Addressed(transaction) = &mut self.phase
-            && reply.class() == 2
-        {
-            transaction.accept(*rcpt);
-        }
-        self.relay_reply(reply)
+        self.settled(rcpt, reply)
     }
 
     /// MAIL goes first, the recipient behind it in the same write.
@@ -174,7 +170,11 @@ impl Session {
         let upstream = match reached {
             Ok(upstream) => upstream,
             // Once is enough: the recipients behind it would wait for it as long, one after the other.
-            Err(unreached) => return self.lose_transaction(unreached.reply),
+            Err(unreached) => {
+                let told = self.to_tell(&rcpt, &unreached.reply);
+                let then = self.lose_transaction(unreached.reply);
+                return tell(told, then);
+            }
         };
         let Phase::Addressed(transaction) = &mut self.phase else {
             return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);

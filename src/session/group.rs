@@ -12,6 +12,7 @@ use crate::mail::AbortReason;
 use crate::smtp::{Reply, replies};
 
 use super::phase::{Pending, Phase, Rcpt};
+use super::rcpt::tell;
 use super::{Chunk, Session, Step};
 
 /// Commands of one group; those behind them form the next one.
@@ -137,7 +138,10 @@ impl Session {
             return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
         };
         if let (Some(void), Awaited::Rcpt(_) | Awaited::Data) = (&self.group.void, &awaited) {
-            return self.settle_void(void.reply.clone(), &answer);
+            let void = void.reply.clone();
+            let told = if let Awaited::Rcpt(rcpt) = &awaited { self.to_tell(rcpt, &void) } else { None };
+            let then = self.settle_void(void, &answer);
+            return tell(told, then);
         }
         match awaited {
             Awaited::Mail => self.settle_mail(answer),

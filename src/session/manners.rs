@@ -1,13 +1,16 @@
 //! What the operator asks of a client beyond the grammar: no words of other protocols, addresses in their exact
-//! form, a HELO name that could be one. And what VRFY and HELP are told.
+//! form, a HELO name that could be one. And what VRFY, HELP and unknown verbs are told.
 
 use crate::config::{HeloCheck, Vrfy};
+use crate::mail::{AbortReason, Action, Stage, UnknownCommand, Verdict};
 use crate::policy::hello::{self, Unfit, We};
 use crate::policy::relay::Standing;
-use crate::smtp::command::Command;
+use crate::smtp::command::{Command, VERB_OCTETS_KEPT_MAX};
 use crate::smtp::{Reply, replies, strict};
 
-use super::{Session, Step};
+use super::phase::{Own, Pending};
+use super::weigh::{Weighed, weigh};
+use super::{Ask, Session, Step};
 
 impl Session {
     /// Whether the line begins with a word that ends the session.
@@ -43,20 +46,53 @@ impl Session {
         }
     }
 
-    pub(super) fn vrfy(&mut self) -> Step {
-        match self.rules.listener().vrfy {
-            Vrfy::Neutral => self.idle(replies::VRFY),
-            Vrfy::Off => self.refuse(replies::NOT_IMPLEMENTED),
+    /// A command that is not carried out here: a filter may know an answer.
+    pub(super) fn check_unknown(&mut self, command: &Command, line: &[u8]) -> Step {
+        let own = self.own_answer(command);
+        let Some(asked) = unknown_command(line) else { return self.say_own(own) };
+        self.pending = Pending::Unknown(own);
+        Step::Consult(Ask::Unknown(asked))
+    }
+
+    pub(super) fn weigh_unknown(&mut self, own: Own, verdict: Verdict) -> Step {
+        let reply = match (verdict.action, verdict.reply) {
+            (Action::Answer, Some(reply)) => return self.say_own(Own::Idle(reply)),
+            (Action::Answer, None) => return self.say_own(own),
+            (action, reply) => weigh(Stage::Unknown, Verdict { action, reply, ..verdict }),
+        };
+        match reply {
+            Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => self.say_own(own),
+            Weighed::Refuse(reply) if reply.code < 500 => self.say_own(Own::Idle(reply)),
+            Weighed::Refuse(reply) => self.say_own(Own::Refused(reply)),
+            Weighed::Disconnect(reply) => self.part(reply, AbortReason::Refused),
         }
     }
 
-    pub(super) fn help(&mut self) -> Step {
-        match &self.rules.listener().help {
-            Some(text) => {
-                let reply = replies::help(text);
-                self.idle(reply)
-            }
-            None => self.refuse(replies::NOT_IMPLEMENTED),
+    fn say_own(&mut self, own: Own) -> Step {
+        match own {
+            Own::Idle(reply) => self.idle(reply),
+            Own::Refused(reply) => self.refuse(reply),
         }
     }
+
+    fn own_answer(&self, command: &Command) -> Own {
+        let listener = self.rules.listener();
+        match (command, listener.vrfy, &listener.help) {
+            (Command::Vrfy { .. }, Vrfy::Neutral, _) => Own::Idle(replies::VRFY),
+            (Command::Help, _, Some(text)) => Own::Idle(replies::help(text)),
+            (Command::Expn { .. }, ..) => Own::Refused(replies::EXPN),
+            (Command::Unknown { .. }, ..) => Own::Refused(replies::UNKNOWN_COMMAND),
+            _ => Own::Refused(replies::NOT_IMPLEMENTED),
+        }
+    }
+}
+
+/// The line as filters see it; None when its verb is longer than they are to see. It has been read as a command.
+fn unknown_command(line: &[u8]) -> Option<UnknownCommand> {
+    let line = str::from_utf8(line).ok()?;
+    let (verb, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    if verb.len() > VERB_OCTETS_KEPT_MAX {
+        return None;
+    }
+    Some(UnknownCommand { verb: verb.to_ascii_uppercase(), argument: argument.trim_matches([' ', '\t']).to_owned() })
 }

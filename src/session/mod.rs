@@ -83,6 +83,8 @@ pub struct Session {
     forwarded_used: bool,
     /// Messages are taken whole before the upstream hears DATA: a filter may edit at the `message` stage.
     hold: bool,
+    /// A filter wants to hear what the upstream says to recipients.
+    tells_replies: bool,
 }
 
 impl Session {
@@ -103,6 +105,7 @@ impl Session {
             auth_failures: 0,
             forwarded_used: false,
             hold: false,
+            tells_replies: false,
         }
     }
 
@@ -139,6 +142,11 @@ impl Session {
     /// How the filters want the next message to be taken: asked when they have heard of DATA.
     pub fn set_hold(&mut self, hold: bool) {
         self.hold = hold;
+    }
+
+    /// Whether filters want to hear what the upstream says to recipients: asked before each of them.
+    pub fn set_tells_replies(&mut self, tells: bool) {
+        self.tells_replies = tells;
     }
 
     /// Whether the transaction at hand was begun with SMTPUTF8.
@@ -222,6 +230,7 @@ impl Session {
             (Pending::Recall(rcpt), Input::Recalled(answer)) => self.recalled(rcpt, answer),
             (Pending::RcptReach(rcpt), Input::Reached(reached)) => self.rcpt_reached(rcpt, reached),
             (Pending::Data, Input::Verdict(verdict, _)) => self.weigh_data(verdict),
+            (Pending::Unknown(own), Input::Verdict(verdict, _)) => self.weigh_unknown(own, verdict),
             (Pending::Content, Input::Received(outcome)) => self.settle_content(outcome),
             (Pending::Bdat(chunk), Input::Verdict(verdict, _)) => self.weigh_bdat(chunk, verdict),
             (Pending::Chunk(chunk), Input::ChunkReceived) => self.chunk_received(chunk),
@@ -275,7 +284,7 @@ impl Session {
             Err(error) => self.not_understood(error.reply()),
             Ok(command) => match self.too_loose(line, &command) {
                 Some(reply) => self.not_understood(reply),
-                None => self.dispatch(command),
+                None => self.dispatch(command, line),
             },
         }
     }
@@ -284,7 +293,7 @@ impl Session {
         if self.group.ahead { self.wait_for_turn(Awaited::Unparsed(reply)) } else { self.refuse(reply) }
     }
 
-    fn dispatch(&mut self, command: Command) -> Step {
+    fn dispatch(&mut self, command: Command, line: &[u8]) -> Step {
         match (self.rules.listener().protocol, &command) {
             (Protocol::Smtp, Command::Lhlo { .. }) => return self.refuse(replies::UNKNOWN_COMMAND),
             (Protocol::Lmtp, Command::Helo { .. } | Command::Ehlo { .. }) => return self.refuse(replies::SPEAKS_LMTP),
@@ -305,11 +314,12 @@ impl Session {
             Command::Xclient { arguments } => self.check_xclient(&arguments),
             Command::Xforward { arguments } => self.check_xforward(&arguments),
             Command::Noop => self.idle(replies::OK),
-            Command::Vrfy { .. } => self.vrfy(),
-            Command::Expn { .. } => self.refuse(replies::EXPN),
-            Command::Help => self.help(),
-            Command::Etrn { .. } | Command::NotImplemented { .. } => self.refuse(replies::NOT_IMPLEMENTED),
-            Command::Unknown { .. } => self.refuse(replies::UNKNOWN_COMMAND),
+            Command::Vrfy { .. }
+            | Command::Expn { .. }
+            | Command::Help
+            | Command::Etrn { .. }
+            | Command::NotImplemented { .. }
+            | Command::Unknown { .. } => self.check_unknown(&command, line),
             Command::Foreign => self.part(replies::FOREIGN_PROTOCOL, AbortReason::Refused),
         }
     }

@@ -81,11 +81,21 @@ pub(super) enum Pending {
     RcptReach(Box<Rcpt>),
     Recall(Box<Rcpt>),
     Data,
+    /// The gateway's own answer to a command that it does not carry out.
+    Unknown(Own),
     Content,
     Bdat(Chunk),
     Chunk(Chunk),
     /// Answers to what has been sent upstream.
     Group,
+}
+
+/// What the gateway says to a command that it does not carry out.
+#[derive(Debug)]
+pub(super) enum Own {
+    /// It moves nothing.
+    Idle(Reply),
+    Refused(Reply),
 }
 
 /// A MAIL on its way.

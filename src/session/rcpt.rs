@@ -1,6 +1,6 @@
 //! RCPT: relay policy before anybody else hears of the recipient, and again after filters rewrote it.
 
-use crate::mail::{AbortReason, Edit, Recipient, Stage, Verdict};
+use crate::mail::{AbortReason, Edit, Recipient, RecipientReply, Stage, Verdict};
 use crate::policy::relay::{self, Denied, Standing};
 use crate::smtp::ehlo::Offer;
 use crate::smtp::params::{Params, RcptParams};
@@ -116,8 +116,11 @@ impl Session {
         let reply = match answer {
             Ok(reply) => reply,
             // The connection is gone and the transaction with it: nothing that was accepted is promised any more.
-            Err(failure) if self.defers() => return self.say(failure),
-            Err(failure) => return self.lose_transaction(failure),
+            Err(failure) => {
+                let told = self.to_tell(&rcpt, &failure);
+                let then = if self.defers() { self.say(failure) } else { self.lose_transaction(failure) };
+                return tell(told, then);
+            }
         };
         let Phase::Addressed(transaction) = &mut self.phase else {
             return self.part(replies::INTERNAL_ERROR, AbortReason::UpstreamFailed);
@@ -125,15 +128,43 @@ impl Session {
         let accepted = reply.class() == 2;
         if !rcpt.to_add.is_empty() {
             if !accepted {
-                return self.say(replies::EDIT_REFUSED_UPSTREAM);
+                let told = self.to_tell(&rcpt, &replies::EDIT_REFUSED_UPSTREAM);
+                let then = self.say(replies::EDIT_REFUSED_UPSTREAM);
+                return tell(told, then);
             }
             transaction.added.push(rcpt.to_add.remove(0));
             return self.forward_rcpt(rcpt);
         }
-        if accepted {
+        self.settled(rcpt, reply)
+    }
+
+    /// The client hears this of the recipient, and the filters before it.
+    pub(super) fn settled(&mut self, rcpt: Box<Rcpt>, reply: Reply) -> Step {
+        let told = self.to_tell(&rcpt, &reply);
+        if let Phase::Addressed(transaction) = &mut self.phase
+            && reply.class() == 2
+        {
             transaction.accept(*rcpt);
         }
-        self.relay_reply(reply)
+        let then = self.relay_reply(reply);
+        tell(told, then)
+    }
+
+    /// What the filters are told of a recipient that is answered like this; None where nobody listens.
+    pub(super) fn to_tell(&self, rcpt: &Rcpt, answer: &Reply) -> Option<Box<RecipientReply>> {
+        let told = || RecipientReply {
+            said: rcpt.said.path.clone(),
+            recipient: rcpt.recipient.clone(),
+            answer: answer.clone(),
+        };
+        self.tells_replies.then(|| Box::new(told()))
+    }
+}
+
+pub(super) fn tell(told: Option<Box<RecipientReply>>, then: Step) -> Step {
+    match told {
+        Some(told) => Step::TellReply(told, Box::new(then)),
+        None => then,
     }
 }
 

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::Limits;
-use crate::mail::{AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, Sender, Stage, TlsFacts, Verdict};
+use crate::mail::{
+    AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, RecipientReply, Sender, Stage, TlsFacts, UnknownCommand,
+    Verdict,
+};
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
 use crate::smtp::sasl::Secret;
@@ -95,6 +98,8 @@ pub enum Step {
     Consult(Ask),
     /// Tell the filters, then go on with the boxed step.
     Tell(Ended, Box<Step>),
+    /// Tell them what the upstream said to a recipient, then go on with the boxed step.
+    TellReply(Box<RecipientReply>, Box<Step>),
     /// Count against the limits that span sessions.
     Charge(Charge),
     /// Find out what the upstream offers (from an answer young enough, else by connecting).
@@ -218,6 +223,7 @@ pub enum Ask {
     Mail(Sender),
     Rcpt(Recipient),
     Data,
+    Unknown(UnknownCommand),
 }
 
 impl Ask {
@@ -231,6 +237,7 @@ impl Ask {
             Ask::Mail(_) => Stage::Mail,
             Ask::Rcpt(_) => Stage::Rcpt,
             Ask::Data => Stage::Data,
+            Ask::Unknown(_) => Stage::Unknown,
         }
     }
 }

@@ -77,7 +77,7 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
                 let (verdict, edits) = verdict(*verdicts.next().unwrap(), &ask);
                 session.handle(Input::Verdict(verdict, edits))
             }
-            Step::Tell(_, then) => *then,
+            Step::Tell(_, then) | Step::TellReply(_, then) => *then,
             Step::Charge(_) => session.handle(Input::Charged(Ok(()))),
             Step::AskOffer | Step::Reach { .. } => session.handle(Input::Reached(Ok(Arc::new(Offer::default())))),
             Step::Forward(_, line) => {

@@ -26,7 +26,8 @@ pub fn weigh(stage: Stage, verdict: Verdict) -> Weighed {
     let Verdict { action, reply, filter, reason } = verdict;
     let of_content = matches!(stage, Stage::Data | Stage::Headers | Stage::Message);
     match action {
-        Action::Next => Weighed::Pass,
+        // An answer where none is possible cannot come from the chain.
+        Action::Next | Action::Answer => Weighed::Pass,
         Action::Reject => Weighed::Refuse(reply.unwrap_or(replies::FILTER_REJECTED)),
         Action::Defer => Weighed::Refuse(reply.unwrap_or(replies::FILTER_DEFERRED)),
         Action::Disconnect => Weighed::Disconnect(reply.unwrap_or(replies::FILTER_DISCONNECTED)),

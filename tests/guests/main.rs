@@ -7,6 +7,7 @@ mod about;
 mod bounds;
 mod breaker;
 mod conditions;
+mod contract;
 mod limits;
 mod loading;
 mod marks;

@@ -37,10 +37,13 @@ stages! {
     auth = "wasmilter:sdk/auth", "package wasmilter:sdk; world auth { export wasmilter:filter/on-auth@0.1.0; }";
     mail = "wasmilter:sdk/mail", "package wasmilter:sdk; world mail { export wasmilter:filter/on-mail@0.1.0; }";
     rcpt = "wasmilter:sdk/rcpt", "package wasmilter:sdk; world rcpt { export wasmilter:filter/on-rcpt@0.1.0; }";
+    rcpt_reply = "wasmilter:sdk/rcpt-reply", "package wasmilter:sdk; world rcpt-reply { export wasmilter:filter/on-rcpt-reply@0.1.0; }";
     data = "wasmilter:sdk/data", "package wasmilter:sdk; world data { export wasmilter:filter/on-data@0.1.0; }";
     headers = "wasmilter:sdk/headers", "package wasmilter:sdk; world headers { export wasmilter:filter/on-headers@0.1.0; }";
     body = "wasmilter:sdk/body", "package wasmilter:sdk; world body { export wasmilter:filter/on-body@0.1.0; }";
     message = "wasmilter:sdk/message", "package wasmilter:sdk; world message { export wasmilter:filter/on-message@0.1.0; }";
+    reply = "wasmilter:sdk/reply", "package wasmilter:sdk; world reply { export wasmilter:filter/on-reply@0.1.0; }";
+    unknown = "wasmilter:sdk/unknown", "package wasmilter:sdk; world unknown { export wasmilter:filter/on-unknown@0.1.0; }";
     abort = "wasmilter:sdk/abort", "package wasmilter:sdk; world abort { export wasmilter:filter/on-abort@0.1.0; }";
 }
 

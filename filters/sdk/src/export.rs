@@ -2,8 +2,8 @@
 
 use crate::about::About;
 use crate::message::{Headers, Message};
-use crate::session::{AuthInfo, Ending, Endpoint, Path, Summary, TlsInfo};
-use crate::verdict::{Verdict, next};
+use crate::session::{AuthInfo, Delivery, Ending, Endpoint, Path, Summary, TlsInfo};
+use crate::verdict::{Reply, Verdict, next};
 
 /// A filter: a value that lives as long as its instance (by default one session), and a method for each stage
 /// it wants. [`export!`](crate::export) names the stages; one that is not named there is not called.
@@ -58,6 +58,12 @@ pub trait Filter: Default {
         next()
     }
 
+    /// What the client hears of a recipient that the filters let pass and the upstream was asked about. A report, as
+    /// `reply`, `abort` and `quit` are: nothing can be changed any more.
+    fn rcpt_reply(&mut self, recipient: &Path, answer: &Reply) {
+        let _ = (recipient, answer);
+    }
+
     /// DATA was sent; no octet of the message is here yet.
     fn data(&mut self) -> Verdict {
         next()
@@ -81,6 +87,18 @@ pub trait Filter: Default {
         next()
     }
 
+    /// The message came to its end, and this is what the client hears of it. When it was not taken, `abort` follows.
+    fn reply(&mut self, outcome: &Delivery) {
+        let _ = outcome;
+    }
+
+    /// VRFY, EXPN, ETRN, HELP, or a verb (in upper case) that the gateway does not know: [`answer`](crate::answer) it,
+    /// refuse it, or leave it to the gateway.
+    fn unknown(&mut self, verb: &str, argument: &str) -> Verdict {
+        let _ = (verb, argument);
+        next()
+    }
+
     /// The transaction ended without a message.
     fn abort(&mut self, ending: &Ending) {
         let _ = ending;
@@ -95,7 +113,7 @@ pub trait Filter: Default {
 /// `export!(NoExe: message, rcpt);` makes the crate a component that exports these stages of the filter
 /// `NoExe`, and no others. `about` and `init` count as stages here: name them when the filter has them.
 ///
-/// Stages: `about init connect helo tls auth mail rcpt data headers body message abort quit`.
+/// Stages: `about init connect helo tls auth mail rcpt rcpt_reply data headers body message reply unknown abort quit`.
 #[macro_export]
 macro_rules! export {
     ($filter:ident: $($stage:ident),+ $(,)?) => {
@@ -187,6 +205,13 @@ macro_rules! __stage {
             }
         });
     };
+    (rcpt_reply $filter:ident) => {
+        $crate::__glue!(rcpt_reply on_rcpt_reply $filter {
+            fn rcpt_reply(recipient: $crate::Path, answer: $crate::Reply) {
+                with(|filter| $crate::Filter::rcpt_reply(filter, &recipient, &answer))
+            }
+        });
+    };
     (data $filter:ident) => {
         $crate::__glue!(data on_data $filter {
             fn data() -> $crate::Verdict {
@@ -217,6 +242,20 @@ macro_rules! __stage {
             }
         });
     };
+    (reply $filter:ident) => {
+        $crate::__glue!(reply on_reply $filter {
+            fn final_reply(outcome: $crate::Delivery) {
+                with(|filter| $crate::Filter::reply(filter, &outcome))
+            }
+        });
+    };
+    (unknown $filter:ident) => {
+        $crate::__glue!(unknown on_unknown $filter {
+            fn unknown(verb: ::std::string::String, argument: ::std::string::String) -> $crate::Verdict {
+                with(|filter| $crate::Filter::unknown(filter, &verb, &argument))
+            }
+        });
+    };
     (abort $filter:ident) => {
         $crate::__glue!(abort on_abort $filter {
             fn abort(what: $crate::Ending) {
@@ -235,7 +274,8 @@ macro_rules! __stage {
         ::core::compile_error!(::core::concat!(
             "no stage is called `",
             ::core::stringify!($unknown),
-            "`; there are about, init, connect, helo, tls, auth, mail, rcpt, data, headers, body, message, abort, quit"
+            "`; there are about, init, connect, helo, tls, auth, mail, rcpt, rcpt_reply, data, headers, body, message, ",
+            "reply, unknown, abort, quit"
         ));
     };
 }

@@ -48,9 +48,10 @@ pub use export::__made;
 pub use export::Filter;
 pub use message::{Attachment, Header, Headers, Message, MimeError, Part, READ_BYTES};
 pub use session::{
-    AbortReason, AuthInfo, Ending, Endpoint, Envelope, Path, Session, Summary, TlsInfo, envelope, session,
+    AbortReason, AuthInfo, Delivery, Ending, Endpoint, Envelope, Path, RecipientReply, Session, Summary, TlsInfo,
+    envelope, session,
 };
 pub use verdict::{
-    Action, REASON_BYTES_MAX, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, Reply, Verdict, accept, defer, discard,
+    Action, REASON_BYTES_MAX, REPLY_LINE_BYTES_MAX, REPLY_LINES_MAX, Reply, Verdict, accept, answer, defer, discard,
     disconnect, next, quarantine, reject, skip,
 };

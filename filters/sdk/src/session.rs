@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 pub use crate::bindings::abort::exports::wasmilter::filter::on_abort::Ending;
 pub use crate::bindings::quit::exports::wasmilter::filter::on_quit::Summary;
+pub use crate::bindings::reply::exports::wasmilter::filter::on_reply::Delivery;
 use crate::bindings::wasmilter::filter as host;
-pub use host::types::{AbortReason, AuthInfo, Endpoint, Path, TlsInfo};
+pub use host::types::{AbortReason, AuthInfo, Endpoint, Path, RecipientReply, TlsInfo};
 
 /// The session at hand.
 #[must_use]

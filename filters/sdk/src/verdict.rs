@@ -26,6 +26,13 @@ pub fn accept() -> Verdict {
     plain(Action::Accept)
 }
 
+/// At `unknown`: this is the answer, with 250 (another one of 211, 214 and 250 to 259 with [`code`](Verdict::code)):
+/// `answer("2.1.5", "<user@example.org>")`.
+#[must_use]
+pub fn answer(enhanced: &str, text: impl AsRef<str>) -> Verdict {
+    says(Action::Accept, 250, enhanced, text.as_ref())
+}
+
 /// Enough seen: no more chunks of this message for this filter (`headers` and `body` only).
 #[must_use]
 pub fn skip() -> Verdict {
@@ -124,6 +131,7 @@ mod tests {
         assert_eq!(code(reject("5.7.1", "")), Some(550));
         assert_eq!(code(reject("5.6.0", "").code(554)), Some(554));
         assert_eq!(code(defer("4.7.1", "")), Some(451));
+        assert_eq!(code(answer("2.0.0", "").code(214)), Some(214));
         assert_eq!(code(disconnect("4.7.0", "")), Some(421));
         assert_eq!(code(disconnect("5.7.0", "")), Some(554));
         assert_eq!(code(next().code(550)), None);

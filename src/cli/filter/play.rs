@@ -12,7 +12,8 @@ use super::watch::{Line, Watch};
 use crate::chain::{Call, Chain, Context, Held, Opinion, Outcome, SessionChain};
 use crate::filter::CHUNK_BYTES_MAX;
 use crate::mail::{
-    AbortReason, AuthFacts, Edit, Ending, Envelope, Hello, PeerName, Recipient, SessionFacts, Stage, Summary, TlsFacts,
+    AbortReason, AuthFacts, Delivery, Edit, Ending, Envelope, Hello, PeerName, Recipient, RecipientReply, SessionFacts,
+    Stage, Summary, TlsFacts,
 };
 use crate::session::weigh::{Weighed, weigh};
 use crate::smtp::headers::HeaderBlock;
@@ -22,6 +23,8 @@ use crate::state::spool::{READ_BYTES_MAX, Spool};
 /// The address the made-up gateway has.
 const LOCAL: ([u8; 4], u16) = ([198, 51, 100, 1], 25);
 const CLIENT_PORT: u16 = 4_321;
+/// What an upstream says to every recipient and message.
+const TAKEN: Reply = replies::OK;
 
 /// Who hands the mail in.
 #[derive(Debug, Clone)]
@@ -68,8 +71,17 @@ pub(super) struct Ended {
     /// As in the contract: "reject"; or "fault".
     pub action: &'static str,
     /// What the client hears.
-    pub reply: Vec<String>,
+    pub said: Reply,
     pub reason: Option<String>,
+}
+
+impl Ended {
+    /// What the client hears, as lines.
+    pub(super) fn reply(&self) -> Vec<String> {
+        let mut octets = Vec::new();
+        self.said.encode(&mut octets);
+        String::from_utf8_lossy(&octets).lines().map(str::to_owned).collect()
+    }
 }
 
 /// Of one stage.
@@ -215,7 +227,7 @@ impl Scene {
             Weighed::Refuse(reply) | Weighed::Disconnect(reply) => reply,
             Weighed::Discard | Weighed::Quarantine(_) => replies::DISCARDED,
         };
-        (Some(Ended { stage, action, reply: lines(as_banner(stage, reply)), reason }), Vec::new())
+        (Some(Ended { stage, action, said: as_banner(stage, reply), reason }), Vec::new())
     }
 
     async fn greet(&mut self, client: &Client) -> Option<Ended> {
@@ -259,11 +271,15 @@ impl Scene {
 
     async fn transaction(&mut self, content: &[u8], envelope: &Guessed) -> Option<Ended> {
         let mut ended = self.envelope(envelope).await;
+        let octets = content.len() as u64;
         if ended.is_none() {
             ended = self.content(content).await;
+            let answer = ended.as_ref().map_or(TAKEN, |ended| ended.said.clone());
+            let duration = self.played.wall();
+            self.ask(Call::Reply(&Delivery { answer, each: Vec::new(), octets, duration })).await;
         }
         if ended.is_some() {
-            let (octets, duration) = (content.len() as u64, self.played.wall());
+            let duration = self.played.wall();
             self.ask(Call::Abort(Ending { reason: AbortReason::Refused, octets, duration })).await;
         }
         ended
@@ -291,7 +307,7 @@ impl Scene {
                     self.played.refused.push((recipient.path.as_str().to_owned(), ended.clone()));
                     last = Some(ended);
                 }
-                (None, edits) => self.accept(recipient, edits),
+                (None, edits) => self.accept(recipient, edits).await,
             }
         }
         if self.context.envelope.as_ref().is_none_or(|envelope| envelope.recipients.is_empty()) {
@@ -301,7 +317,8 @@ impl Scene {
         self.put(Call::Data).await.0
     }
 
-    fn accept(&mut self, recipient: &Recipient, edits: Vec<Edit>) {
+    /// The filter lets it pass, and the upstream that is not there takes it.
+    async fn accept(&mut self, recipient: &Recipient, edits: Vec<Edit>) {
         let mut accepted = recipient.clone();
         for edit in edits {
             self.note(&edit, Some(recipient));
@@ -310,8 +327,10 @@ impl Scene {
             }
         }
         if let Some(envelope) = &mut self.context.envelope {
-            Arc::make_mut(envelope).recipients.push(accepted);
+            Arc::make_mut(envelope).recipients.push(accepted.clone());
         }
+        let told = RecipientReply { said: recipient.path.clone(), recipient: accepted, answer: TAKEN };
+        self.ask(Call::RcptReply(&told)).await;
     }
 
     async fn content(&mut self, content: &[u8]) -> Option<Ended> {
@@ -332,7 +351,7 @@ impl Scene {
             return Some(Ended {
                 stage: Stage::Message,
                 action: "fault",
-                reply: lines(replies::NO_ROOM),
+                said: replies::NO_ROOM,
                 reason: Some(why.to_string()),
             });
         }
@@ -367,12 +386,6 @@ fn as_banner(stage: Stage, reply: Reply) -> Reply {
         Stage::Connect => Reply { code: 421, ..reply },
         _ => reply,
     }
-}
-
-fn lines(reply: Reply) -> Vec<String> {
-    let mut octets = Vec::new();
-    reply.encode(&mut octets);
-    String::from_utf8_lossy(&octets).lines().map(str::to_owned).collect()
 }
 
 /// Header and body as they would leave.

@@ -39,7 +39,8 @@ impl Guest {
 
     fn hold_back(&mut self, milliseconds: u32) -> Marked<u32, Error> {
         match self.stage_at_hand()? {
-            Stage::Headers | Stage::Body | Stage::Abort | Stage::Quit => return Err(Error::WrongStage),
+            Stage::Headers | Stage::Body => return Err(Error::WrongStage),
+            Stage::RcptReply | Stage::Reply | Stage::Abort | Stage::Quit => return Err(Error::WrongStage),
             _ => {}
         }
         let granted = self.profile.config.grants.delay.ok_or(Error::NotGranted)?;

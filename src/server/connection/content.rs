@@ -62,7 +62,7 @@ impl Connection {
         let parts = self.parts();
         let mut message = Message::by_dot(&parts, plan, received);
         let outcome = Transfer::new(parts, &mut message).run().await;
-        self.received_whole(outcome)
+        self.received_whole(outcome, true)
     }
 
     /// The first chunk comes with a plan, the others go on with its message.
@@ -79,7 +79,7 @@ impl Connection {
         let Some(mut message) = message else { return self.session.handle(Input::Received(NO_MESSAGE)) };
         match Transfer::new(parts, &mut message).chunk(chunk).await {
             Some(outcome) => {
-                let outcome = self.received_whole(outcome);
+                let outcome = self.received_whole(outcome, chunk.last);
                 self.session.handle(Input::Received(outcome))
             }
             None => {
@@ -89,10 +89,17 @@ impl Connection {
         }
     }
 
-    fn received_whole(&mut self, outcome: BodyOutcome) -> BodyOutcome {
+    /// `ended`: the message came to its end, and the client is there to hear what became of it.
+    fn received_whole(&mut self, outcome: BodyOutcome, ended: bool) -> BodyOutcome {
         self.record.content_answered(&outcome.reply);
+        let heard = matches!(outcome.aborted, None | Some(AbortReason::Refused | AbortReason::UpstreamFailed));
+        if ended && heard {
+            self.owe_reply(&outcome);
+        }
         if outcome.aborted.is_none() {
-            self.chain.end_transaction();
+            if self.owed.is_none() {
+                self.chain.end_transaction();
+            }
             if let Some(envelope) = self.session.envelope() {
                 self.record.transaction_ended(&self.session, envelope, &mut self.leg, None);
             }

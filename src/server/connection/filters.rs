@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::Connection;
 use crate::chain::{BodyMode, Call, Context};
-use crate::mail::{Stage, Verdict};
+use crate::mail::{RecipientReply, Stage, Verdict};
 use crate::server::wait::hold_back;
-use crate::session::{Ask, Ended, Input, Step};
+use crate::session::{Ask, BodyOutcome, Ended, Input, Step};
 
 impl Connection {
     pub(super) fn context(&self) -> Context {
@@ -24,6 +24,9 @@ impl Connection {
         }
         self.chain.meet(self.session.facts(), ask.stage());
         self.narrow();
+        if matches!(ask, Ask::Rcpt(_)) {
+            self.session.set_tells_replies(self.chain.wants(Stage::RcptReply));
+        }
         self.chain.wants(ask.stage())
     }
 
@@ -48,6 +51,7 @@ impl Connection {
             Ask::Mail(sender) => Call::Mail(sender),
             Ask::Rcpt(recipient) => Call::Rcpt(recipient),
             Ask::Data => Call::Data,
+            Ask::Unknown(command) => Call::Unknown(command),
         };
         let outcome = self.chain.consult(call, &context).await;
         self.record.heard(&outcome);
@@ -68,11 +72,43 @@ impl Connection {
         }
     }
 
+    /// The filters are told what the upstream said to a recipient.
+    pub(super) async fn tell_reply(&mut self, told: &RecipientReply) {
+        let context = self.context();
+        let outcome = self.chain.consult(Call::RcptReply(told), &context).await;
+        self.record.heard(&outcome);
+    }
+
+    /// What became of a message, for the filters: `each` are the answers of LMTP. Kept until the client has its answer:
+    /// it would take one that is late for none, and send the message again.
+    pub(super) fn owe_reply(&mut self, outcome: &BodyOutcome) {
+        self.chain.meet(self.session.facts(), Stage::Reply);
+        let Some(envelope) = self.session.envelope().filter(|_| self.chain.wants(Stage::Reply)) else { return };
+        let each = match self.session.answers_each() {
+            true => self.session.for_each_recipient(outcome.reply.clone(), outcome.each.clone()),
+            false => Vec::new(),
+        };
+        let each = envelope.recipients.iter().cloned().zip(each).collect();
+        let delivery = self.record.delivery(outcome.reply.clone(), each);
+        self.owed = Some(Box::new((delivery, self.context())));
+    }
+
+    /// Tells the filters what became of the message, when that is still to be told.
+    pub(super) async fn pay_reply(&mut self) {
+        let Some(owed) = self.owed.take() else { return };
+        let (delivery, context) = *owed;
+        self.chain.consult(Call::Reply(&delivery), &context).await;
+        self.chain.end_transaction();
+    }
+
     /// The transaction ended without a message: the filters are told, the log gets its line.
     pub(super) async fn tell(&mut self, ended: Ended) {
         if let Some(message) = self.message.take() {
             self.record.received(message.octets());
             message.abandon(&mut self.leg);
+        }
+        if let Some(owed) = self.owed.take() {
+            self.chain.consult(Call::Reply(&owed.0), &owed.1).await;
         }
         let Ended { reason, envelope } = ended;
         let context = Context { session: Arc::clone(self.session.facts()), envelope: Some(envelope) };

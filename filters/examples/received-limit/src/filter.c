@@ -12,6 +12,19 @@
 /* RFC 5322 3.6: at most one of each. A reader shows one of two, and a filter may have judged the other. */
 static const char *const ONCE[] = {"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID"};
 
+/* Settings that do not fit keep the gateway from starting, and it says where they stand. */
+static const char SCHEMA[] = "{\"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
+                             "\"max-received\": {\"type\": \"integer\", \"minimum\": 1},"
+                             "\"trusted\": {\"type\": \"string\"}}}";
+
+void on_describe(exports_wasmilter_filter_about_description_t *description) {
+  description->version = wm("1.0.0");
+  description->summary = wm("refuses mail that goes in circles, and header blocks no reader could trust");
+  description->phase = EXPORTS_WASMILTER_FILTER_ABOUT_PHASE_INSPECT;
+  description->settings_schema.is_some = true;
+  description->settings_schema.val = wm(SCHEMA);
+}
+
 wm_verdict on_headers(const wm_headers *headers) {
   size_t limit = (size_t)wm_setting_number("max-received", 30);
   wm_str trusted = wm_setting_text("trusted", "");

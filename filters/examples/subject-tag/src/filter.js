@@ -1,6 +1,6 @@
 // Marks mail from outside in its subject, and refuses attachments that nobody should open.
 //
-// Stages: headers, message. Grants: mime = true, edit = { headers = ["Subject"] }. It edits: phase = "transform".
+// Stages: headers, message. Grants: mime = true, edit = { headers = ["Subject"] }.
 //
 //   [filter.settings]
 //   domains = ["example.org"]                    # senders that are not from outside
@@ -17,11 +17,25 @@ import { attachments, field, hasExtension, logged, next, octets, reject, setting
 const defaults = { domains: [], tag: "[external]", refused: ["exe", "scr", "js", "iso"] };
 let wanted = defaults;
 
+const words = { type: "array", items: { type: "string" } };
+
+// Settings that do not fit keep the gateway from starting, and it says where they stand.
+export const about = {
+  describe: () => ({
+    version: "1.0.0",
+    summary: "marks mail from outside, and refuses attachments that nobody should open",
+    phase: "transform",
+    settingsSchema: JSON.stringify({
+      type: "object",
+      additionalProperties: false,
+      properties: { domains: words, tag: { type: "string" }, refused: words },
+    }),
+  }),
+};
+
 export const lifecycle = {
   init() {
     wanted = { ...defaults, ...settings(config) };
-    const unknown = Object.keys(wanted).find((key) => !(key in defaults));
-    if (unknown) throw `settings: there is no "${unknown}"`;
   },
 };
 

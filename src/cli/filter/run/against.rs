@@ -48,7 +48,7 @@ fn verdict(played: &Played) -> String {
         None => played.action().to_owned(),
         Some(ended) => {
             let reason = ended.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            format!("{} at {}: {}{reason}", ended.action, ended.stage.name(), ended.reply.join(" / "))
+            format!("{} at {}: {}{reason}", ended.action, ended.stage.name(), ended.reply().join(" / "))
         }
     }
 }
@@ -73,7 +73,7 @@ impl Comparison {
             edits.extend(only.map(|edit| format!("{mark}{}", printable(edit))));
             let only = one.refused.iter().filter(|refused| !two.refused.contains(refused));
             edits.extend(
-                only.map(|(to, ended)| format!("{mark}{}", printable(&format!("{to}: {}", ended.reply.join(" / "))))),
+                only.map(|(to, ended)| format!("{mark}{}", printable(&format!("{to}: {}", ended.reply().join(" / "))))),
             );
         }
         if first.changed != second.changed && self.listed.len() < DIFFS_MAX {

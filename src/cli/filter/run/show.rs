@@ -84,7 +84,7 @@ fn facts(envelope: &Guessed, played: &Played, paint: Paint) -> Vec<(&'static str
 /// What the client hears.
 fn said(what: &str, ended: &Ended) -> Vec<String> {
     let reason = ended.reason.as_deref().map(|reason| format!(" ({})", printable(reason))).unwrap_or_default();
-    let heard = ended.reply.iter().map(|line| format!("the client hears {}", printable(line)));
+    let heard = ended.reply().into_iter().map(|line| format!("the client hears {}", printable(&line)));
     std::iter::once(format!("{what}{reason}")).chain(heard).collect()
 }
 
@@ -108,7 +108,7 @@ pub(in super::super) fn time(time: Duration) -> String {
 
 /// For programs: all of it.
 pub(super) fn json(mail: &Mail, envelope: &Guessed, played: &Played) -> Value {
-    let ended = |ended: &Ended| json!({ "stage": ended.stage.name(), "action": ended.action, "reply": ended.reply, "reason": ended.reason });
+    let ended = |ended: &Ended| json!({ "stage": ended.stage.name(), "action": ended.action, "reply": ended.reply(), "reason": ended.reason });
     let to: Vec<&str> = envelope.recipients.iter().map(|to| to.path.as_str()).collect();
     let opinions: Vec<Value> = played
         .opinions

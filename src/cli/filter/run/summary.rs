@@ -35,7 +35,7 @@ impl Summary {
         *self.actions.entry(played.action()).or_default() += 1;
         self.edited += u64::from(played.is_edited());
         self.cpu.push(played.cpu());
-        let reply = || played.ended.as_ref().and_then(|ended| ended.reply.first().cloned());
+        let reply = || played.ended.as_ref().and_then(|ended| ended.reply().first().cloned());
         if let Some(reason) = played.reason().map(str::to_owned).or_else(reply) {
             let key = (played.action(), reason);
             if self.reasons.len() < REASONS_MAX || self.reasons.contains_key(&key) {

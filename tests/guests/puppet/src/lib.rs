@@ -132,6 +132,17 @@ impl stages::on_rcpt::Guest for Puppet {
     }
 }
 
+/// "550 5.1.1 no"
+fn said(reply: &Reply) -> String {
+    format!("{} {} {}", reply.code, reply.enhanced.as_deref().unwrap_or("-"), reply.text.join("|"))
+}
+
+impl stages::on_rcpt_reply::Guest for Puppet {
+    fn rcpt_reply(recipient: Path, answer: Reply) {
+        let _ = act("rcpt-reply", &format!("{} {}", show(&recipient), said(&answer)));
+    }
+}
+
 impl stages::on_data::Guest for Puppet {
     fn data() -> Verdict {
         act("data", "")
@@ -154,6 +165,21 @@ impl stages::on_body::Guest for Puppet {
 impl stages::on_message::Guest for Puppet {
     fn message() -> Verdict {
         act("message", "")
+    }
+}
+
+impl stages::on_reply::Guest for Puppet {
+    fn final_reply(what: stages::on_reply::Delivery) {
+        let timed = what.duration.is_finite() && what.duration >= 0.0;
+        let each: Vec<_> =
+            what.each.iter().map(|one| format!("; {} {}", show(&one.recipient), said(&one.answer))).collect();
+        let _ = act("reply", &format!("{} {} {timed}{}", said(&what.answer), what.octets, each.concat()));
+    }
+}
+
+impl stages::on_unknown::Guest for Puppet {
+    fn unknown(verb: String, argument: String) -> Verdict {
+        act("unknown", format!("{verb} {argument}").trim_end())
     }
 }
 

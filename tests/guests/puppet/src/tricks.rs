@@ -70,6 +70,20 @@ pub fn play(name: &str, argument: &str, subject: &str) -> Done {
         "reply-marks" => {
             reply(Action::Reject, 550, None, vec![format!("{} {}", mark::total(), mark::tags().join(" "))])
         }
+        // answer CODE=TEXT: an acceptance with a reply.
+        "answer" => {
+            let (code, text) = pair(argument);
+            reply(Action::Accept, number(code) as u16, None, vec![text.to_owned()])
+        }
+        // answer-for SUBJECT=TEXT
+        "answer-for" => {
+            let (about, text) = pair(argument);
+            if about == subject {
+                reply(Action::Accept, 250, Some("2.1.5"), vec![text.to_owned()])
+            } else {
+                Done::Nothing
+            }
+        }
         "enhanced" => reply(Action::Reject, 550, Some(argument), vec!["no".into()]),
         "next-with-reply" => reply(Action::Next, 550, None, vec!["no".into()]),
         "no-text" => reply(Action::Reject, 550, None, vec![]),
