@@ -36,6 +36,7 @@ fn the_standard_filters_pass_their_dialogs() {
         ("blocklist", "blocklist"),
         ("add-header", "add_header"),
         ("attachment-guard", "attachment_guard"),
+        ("examples/dnsbl", "dnsbl"),
         ("examples/no-exe", "no_exe"),
     ] {
         let dialogs = root.join(folder).join("tests");
@@ -43,6 +44,44 @@ fn the_standard_filters_pass_their_dialogs() {
         assert!(test.status.success(), "{}{}", text(&test.stdout), text(&test.stderr));
         says(&text(&test.stdout), &["ok     ", " passed, 0 failed"]);
     }
+}
+
+/// No reply of its own shows them.
+#[test]
+fn the_points_of_dns_lists_are_there_for_the_next_filter() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        r#"
+hostname = "mx.example.org"
+upstream = {{ address = "${{UPSTREAM}}" }}
+relay = {{ domains = ["example.org"] }}
+engine = {{ instances = 8 }}
+[[listener]]
+name = "mx"
+address = "127.0.0.1:0"
+[[filter]]
+name = "dnsbl"
+path = "${{FILTER}}"
+grants = {{ dns = true, mark = true }}
+settings = {{ lists = [{{ zone = "bl.test", weight = 2.5 }}, {{ zone = "wl.test", weight = -1 }}] }}
+[[filter]]
+name = "next"
+path = "{}"
+grants = {{ mark = true, headers = true, body = true, mime = true, metrics = true, counters = true, tables = [], kv = true, dns = true, http = [], facts = true, edit = {{ headers = ["X-*"] }}, delay = "1s", route = [] }}
+settings = {{ do = "rcpt: reply-marks" }}
+"#,
+        puppet().display()
+    );
+    std::fs::write(folder.path().join("two.toml"), config).unwrap();
+    let list = "dns: 7.2.0.192.bl.test A 127.0.0.2\ndns: 7.2.0.192.wl.test A 127.0.0.1\n";
+    let dialog = format!(
+        "# Both.\nconfig: two.toml\nclient: 192.0.2.7\n{list}{HELLO}{MAIL}\
+         C: RCPT TO:<b@example.org>\nS: 550 5.7.1 1.5 \n{BYE}"
+    );
+    let path = folder.path().join("one.dialog");
+    std::fs::write(&path, dialog).unwrap();
+    let test = filter(&["test", standard("dnsbl").to_str().unwrap(), path.to_str().unwrap()]);
+    assert!(test.status.success(), "{}{}", text(&test.stdout), text(&test.stderr));
 }
 
 #[test]

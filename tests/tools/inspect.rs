@@ -20,7 +20,7 @@ fn a_filter_is_shown_with_what_it_needs() {
 
 #[test]
 fn what_it_says_to_write_is_what_the_gateway_takes() {
-    for name in ["greylist", "add_header", "attachment_guard", "blocklist", "no_exe", "endless"] {
+    for name in ["greylist", "add_header", "attachment_guard", "blocklist", "dnsbl", "no_exe", "endless"] {
         let path = standard(name);
         let shown = filter(&["inspect", "--format", "json", path.to_str().unwrap()]);
         let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();

@@ -122,6 +122,12 @@ fn greylist_remembers() {
 }
 
 #[test]
+fn dnsbl_asks_the_dns_and_marks() {
+    let imports = ["config", "dns", "log", "mark", "session"];
+    assert_is("dnsbl", &["about", "lifecycle", "on-mail", "on-rcpt"], &imports);
+}
+
+#[test]
 fn endless_needs_nothing() {
     assert_is("endless", &["about", "on-rcpt"], &["log"]);
 }
