@@ -73,6 +73,16 @@ fn what_shows_a_limit_is_there() {
     assert!(missing.is_empty(), "docs/limits.md points at what is not there:\n{}", missing.join("\n"));
 }
 
+/// "25", "16 * 1_024", "64 << 10", "Duration::from_secs(10)".
+fn amount(value: &str) -> u64 {
+    let number = |text: &str| text.trim().replace('_', "").parse::<u64>().unwrap();
+    let value = value.strip_prefix("Duration::from_secs(").map_or(value, |seconds| seconds.trim_end_matches(')'));
+    match value.split_once("<<") {
+        Some((number_of, by)) => number(number_of) << number(by),
+        None => value.split('*').map(number).product(),
+    }
+}
+
 /// `NAME` in `path`, with its value as the table has it.
 #[test]
 fn fixed_limits_have_the_values_of_the_source() {
@@ -82,8 +92,7 @@ fn fixed_limits_have_the_values_of_the_source() {
         let text = std::fs::read_to_string(root.join(path)).unwrap();
         let line = text.lines().find(|line| line.contains(&format!("const {name}:"))).unwrap_or_default();
         let value = line.split_once(" = ").map(|(_, value)| value.trim_end_matches(';')).unwrap_or_default();
-        let octets: u64 =
-            value.split('*').map(|factor| factor.trim().replace('_', "").parse::<u64>().unwrap()).product();
+        let octets = amount(value);
         let (number, unit) = row.get(2).unwrap().split_once(' ').unwrap();
         let factor = match unit {
             "KiB" => 1 << 10,

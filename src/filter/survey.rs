@@ -105,6 +105,10 @@ mod tests {
         assert!(refusal(&locals(0, (2 << 20) + 1)).contains("octets in one function"));
         let many = "(func)".repeat(200_001);
         assert!(refusal(&format!("(component (core module {many}))")).contains("200001 functions"));
+        // As many types as a section says it has, one more than allowed, in LEB128; it need not have them.
+        let section = |low: u8| [b"\0asm\x01\0\0\0\x01\x03".as_slice(), &[low, 0x84, 0x3d]].concat();
+        assert!(check(&section(0xc1)).unwrap_err().contains("1000001 types"));
+        assert_eq!(check(&section(0xc0)), Ok(()));
         let whole = wat::parse_str("(component (core module (func)))").unwrap();
         assert!(check(whole.get(..whole.len() - 1).unwrap()).unwrap_err().contains("is the file complete?"));
     }

@@ -50,6 +50,18 @@ fn garbage_violated() {
     assert!(refusal(PathBuf::from("/nonexistent/f.wasm")).contains("cannot read"));
 }
 
+#[test]
+fn large_files_violated() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.wasm");
+    let octets = |size: u64| {
+        std::fs::File::create(&path).unwrap().set_len(size).unwrap();
+        refusal(path.clone())
+    };
+    assert!(octets((128 << 20) + 1).contains("large.wasm: larger than 128 MiB"));
+    assert!(octets(128 << 20).contains("is no Wasm component"));
+}
+
 fn write_component(name: &str, text: &str) -> PathBuf {
     file(&format!("{name}.wasm"), &wat::parse_str(text).unwrap())
 }
