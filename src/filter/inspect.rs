@@ -1,21 +1,28 @@
 //! A component looked at without running it: what it wants to be asked, what it would have to be granted, what it takes
-//! and who made it. Nothing here decides whether it loads; [`component`](super::component) does.
+//! and who made it. Only what it says of itself it has to be asked. Nothing here decides whether it loads;
+//! [`component`](super::component) does.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use wasmparser::{Parser, Payload, ProducersSectionReader};
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
+use super::about::About;
 use super::cache::hex;
 use super::component::preamble;
 use super::engine::{Host, TABLES_PER_SLOT};
+use super::error::LoadError;
 use super::fit::{self, ours};
 use super::imports::{CAPABILITIES, PACKAGE, VERSION};
+use super::outside::{Clock, Outside};
+use super::profile::{Memory, Profile};
+use super::program::Program;
 use super::stages::StageSet;
-use super::{survey, wasi};
-use crate::config::Grants;
+use super::{survey, trial, wasi};
+use crate::config::{self, Grants};
 
 /// Modules and components inside of one another; a toolchain makes two levels.
 const NESTED_MAX: usize = 16;
@@ -45,6 +52,7 @@ pub struct Inspection {
     pub tables: u32,
     /// Of the pool, for one instance.
     pub slots: u32,
+    component: Component,
 }
 
 /// A capability that is imported.
@@ -92,6 +100,7 @@ impl Inspection {
             memory_bytes: 0,
             tables: 0,
             slots: 1,
+            component: component.clone(),
         };
         let shape = component.component_type();
         for (name, item) in shape.imports(engine) {
@@ -185,6 +194,28 @@ impl Inspection {
         }
         self.makers = makers.into_iter().collect();
         Ok(())
+    }
+
+    /// What it says of itself, when it is asked with what `filter` grants: an instance of it is made, held against the
+    /// contract, and called once. Blocks, at most for 20 seconds.
+    ///
+    /// # Errors
+    /// Why it does not load, as a part of a sentence about it.
+    pub fn describe(&self, host: &Arc<Host>, filter: &config::Filter) -> Result<Option<About>, String> {
+        let profile = Arc::new(Profile {
+            name: filter.name.as_str().into(),
+            config: filter.clone(),
+            tables: Vec::new(),
+            memory: Arc::new(Memory::new(filter)),
+            outside: Outside::scripted(Clock::System, &Arc::default()),
+            trusted_networks: Vec::new(),
+            http: None,
+        });
+        let program = Program::of(host, profile, self.component.clone(), self.digest.clone());
+        program.and_then(|program| trial::describe(&program)).map_err(|error| match error {
+            LoadError::Refused { what, .. } => what,
+            error => error.to_string(),
+        })
     }
 
     /// What `grants` would hold, as lines of TOML: nothing but what is imported, with what cannot be known left open.

@@ -55,6 +55,6 @@ pub use outside::{Clock, Outside, Script};
 pub use pool::{Bound, Machine, PoolTooLarge};
 pub use profile::{Memory, Profile};
 pub use program::Program;
-pub use signature::Signed;
+pub use signature::{Signature, Signed};
 pub use stages::StageSet;
 pub use work::Work;

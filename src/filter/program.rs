@@ -85,21 +85,40 @@ impl Program {
             Some(known) => known.component.clone(),
             None => component::compile(filter, host.engine(), open_cache(engine.cache_dir.as_deref()).as_ref(), &wasm)?,
         };
-        let (pre, needs) = component::link(filter, &component)?;
+        let mut program = Program::of(host, profile, component, digest)?;
+        program.signed = signed;
+        let filter = &program.profile.config;
         if wasm.len() > INTERPRETER_BYTES && filter.lifetime != Lifetime::Shared {
             tracing::warn!(
-                filter = %profile.name,
+                filter = %program.profile.name,
                 octets = wasm.len(),
                 "a component of this size is slow to instantiate: consider lifetime = \"shared\""
             );
         }
+        program.about = super::trial::run(&program)?;
+        program.phase_fits().map_err(|what| component::refused(&program.profile.config, what))?;
+        Ok(Arc::new(program))
+    }
+
+    /// Links; nothing of it has run. `digest` is that of the component.
+    ///
+    /// # Errors
+    /// What is wrong with the component or the grants.
+    pub(super) fn of(
+        host: &Arc<Host>,
+        profile: Arc<Profile>,
+        component: Component,
+        digest: String,
+    ) -> Result<Program, LoadError> {
+        let filter = &profile.config;
+        let (pre, needs) = component::link(filter, &component)?;
         let weight = weight(&component, host).map_err(|what| component::refused(filter, what))?;
         let exports = Exports::find(&pre);
         fit::names(&component, &exports).map_err(|what| component::refused(filter, what))?;
         let long_calls = std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1));
         let instances =
             usize::try_from(filter.bounds.instances.max(1)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let mut program = Program {
+        Ok(Program {
             host: Arc::clone(host),
             stages: exports.stages(),
             pre,
@@ -110,15 +129,12 @@ impl Program {
             long_calls: Arc::new(Semaphore::new(long_calls)),
             breaker: Breaker::default(),
             about: None,
-            signed,
+            signed: None,
             component,
             digest,
             idle: Mutex::default(),
             profile,
-        };
-        program.about = super::trial::run(&program)?;
-        program.phase_fits().map_err(|what| component::refused(&program.profile.config, what))?;
-        Ok(Arc::new(program))
+        })
     }
 
     #[must_use]

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use minisign_verify::{Error, PublicKey, Signature};
+use minisign_verify::{Error, PublicKey};
 
 use super::answer::excerpt_of;
 use crate::config::{self, SigningKey};
@@ -15,6 +15,8 @@ use crate::config::{self, SigningKey};
 const SIGNATURE_BYTES_MAX: u64 = 8 << 10;
 /// Octets of the signer's own words.
 const COMMENT_BYTES_MAX: usize = 200;
+
+const BROKEN: &str = "is none that minisign made: make it again with `minisign -S`";
 
 /// By whom, in what words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +64,38 @@ pub(super) fn check(
     }
 }
 
+/// What stands beside a filter's file, for whoever looks at it before it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signature {
+    /// No file is there.
+    None,
+    /// By the key of this name; no key was given to hold it against.
+    Unchecked { key_id: String },
+    /// By one of the keys that were given.
+    Good(Signed),
+    /// Why, as the end of a sentence that begins with the signature.
+    Bad(String),
+}
+
+impl Signature {
+    /// Looks for that of `wasm`, which was read from `path`, and holds it against `keys` if there are any.
+    #[must_use]
+    pub fn beside(path: &Path, wasm: &[u8], keys: &[SigningKey]) -> Signature {
+        let text = match read(&beside(path)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Signature::None,
+            Err(error) => return Signature::Bad(format!("cannot be read: {error}")),
+        };
+        if keys.is_empty() {
+            return match parse(&text) {
+                Ok((_, key_id)) => Signature::Unchecked { key_id },
+                Err(why) => Signature::Bad(why),
+            };
+        }
+        verify(&text, keys, wasm).map_or_else(Signature::Bad, Signature::Good)
+    }
+}
+
 /// `FILE.wasm.minisig`
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -78,11 +112,16 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// With the name of its key.
+fn parse(text: &str) -> Result<(minisign_verify::Signature, String), String> {
+    let signature = minisign_verify::Signature::decode(text).map_err(|_| BROKEN.to_owned())?;
+    let by = text.lines().nth(1).and_then(config::minisign_key_id).ok_or(BROKEN)?;
+    Ok((signature, by))
+}
+
 /// Both kinds that minisign makes: of the file, and of its BLAKE2b.
 fn verify(text: &str, keys: &[SigningKey], wasm: &[u8]) -> Result<Signed, String> {
-    let broken = "is none that minisign made: make it again with `minisign -S`";
-    let signature = Signature::decode(text).map_err(|_| broken.to_owned())?;
-    let by = text.lines().nth(1).and_then(config::minisign_key_id).ok_or(broken)?;
+    let (signature, by) = parse(text)?;
     let Some(key) = keys.iter().find(|key| key.id() == by) else {
         let known: Vec<&str> = keys.iter().map(SigningKey::id).collect();
         return Err(format!(
@@ -91,10 +130,10 @@ fn verify(text: &str, keys: &[SigningKey], wasm: &[u8]) -> Result<Signed, String
             if known.is_empty() { "none".to_owned() } else { known.join(", ") }
         ));
     };
-    let public = PublicKey::from_base64(key.as_str()).map_err(|_| broken.to_owned())?;
+    let public = PublicKey::from_base64(key.as_str()).map_err(|_| BROKEN.to_owned())?;
     match public.verify(wasm, &signature, true) {
         Ok(()) => Ok(Signed { key_id: by, comment: excerpt_of(signature.trusted_comment(), COMMENT_BYTES_MAX) }),
-        Err(Error::UnexpectedKeyId) => Err(broken.to_owned()),
+        Err(Error::UnexpectedKeyId) => Err(BROKEN.to_owned()),
         Err(_) => Err(format!(
             "does not fit: the file or the signature was changed after the key {by} signed it; do not use it before you \
              know why, and bring both from whoever signed them"

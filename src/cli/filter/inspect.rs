@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::Format;
 use super::trouble::{EXIT_DATA, EXIT_SOFTWARE, Trouble};
-use crate::config::show_size;
-use crate::filter::{Host, HostOptions, Import, Inspection, Maker};
+use super::{Format, site};
+use crate::config::{self, SigningKey, show_size};
+use crate::filter::{About, Host, HostOptions, Import, Inspection, Maker, Signature};
 use crate::report::printable;
 
 /// Octets of a component, as the gateway has it.
@@ -26,31 +27,72 @@ pub struct Inspect {
     /// The filter.
     #[arg(value_name = "F.wasm")]
     filter: PathBuf,
+    /// A public key of minisign that you trust, as often as needed: the signature beside the file (F.wasm.minisig) is
+    /// held against it.
+    #[arg(long = "key", value_name = "KEY", value_parser = SigningKey::parse)]
+    keys: Vec<SigningKey>,
     /// How to show it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
+/// A component, what it says of itself, and what stands beside it.
+struct Looked {
+    found: Inspection,
+    /// Or why it cannot be asked.
+    about: Result<Option<About>, String>,
+    signature: Signature,
+}
+
+impl Looked {
+    /// Whether all it wants is here, and it is what was signed.
+    fn loads(&self) -> bool {
+        has_all(&self.found) && self.about.is_ok() && !matches!(self.signature, Signature::Bad(_))
+    }
+}
+
 /// Looks, and prints. Status 65 when this gateway would not load it.
 pub(super) fn run(args: &Inspect) -> Result<ExitCode, Trouble> {
-    let found = look(&args.filter)?;
+    let path = &args.filter;
+    let wasm = read(path)?;
+    let host = Arc::new(host()?);
+    let found = inspect(&host, path, &wasm)?;
+    let about = if has_all(&found) { describe(&host, path, &found) } else { Ok(None) };
+    let looked = Looked { found, about, signature: Signature::beside(path, &wasm, &args.keys) };
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Text => write!(out, "{}", text(&args.filter, &found))?,
-        Format::Json => writeln!(out, "{:#}", as_json(&args.filter, &found))?,
+        Format::Text => write!(out, "{}", text(path, &looked))?,
+        Format::Json => writeln!(out, "{:#}", as_json(path, &looked))?,
     }
-    Ok(if loads(&found) { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DATA) })
+    Ok(if looked.loads() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DATA) })
 }
 
 /// What stands in the file.
 pub(super) fn look(path: &Path) -> Result<Inspection, Trouble> {
     let wasm = read(path)?;
-    let host = Host::new(HostOptions { instances: Some(SLOTS), backtrace_lines: false })
-        .map_err(|why| Trouble::new(EXIT_SOFTWARE, why, ""))?;
-    Inspection::of(&host, &wasm).map_err(|what| {
+    inspect(&host()?, path, &wasm)
+}
+
+fn host() -> Result<Host, Trouble> {
+    Host::new(HostOptions { instances: Some(SLOTS), backtrace_lines: false })
+        .map_err(|why| Trouble::new(EXIT_SOFTWARE, why, ""))
+}
+
+fn inspect(host: &Host, path: &Path, wasm: &[u8]) -> Result<Inspection, Trouble> {
+    Inspection::of(host, wasm).map_err(|what| {
         let help = "a filter is a component of the contract in filters/wit; filters/README.md says how to build one";
         Trouble::new(EXIT_DATA, format!("{}: {what}", path.display()), help)
     })
+}
+
+/// Asks it, with all it imports granted.
+fn describe(host: &Arc<Host>, path: &Path, found: &Inspection) -> Result<Option<About>, String> {
+    let grants = site::everything(found, &[], &[]);
+    let listener = "[[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\n";
+    let toml = format!("{}{listener}{}", site::BASE, site::section(&name_of(path), path, &grants));
+    let config = config::parse(&toml, "(made up)", &|_| None).map_err(|why| why.render(false))?;
+    let filter = config.filters.first().ok_or("has no section in a configuration")?;
+    found.describe(host, filter)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
@@ -66,7 +108,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
 }
 
 /// Whether all it wants is here.
-fn loads(found: &Inspection) -> bool {
+fn has_all(found: &Inspection) -> bool {
     found.lacking.is_empty() && !found.stages.is_empty()
 }
 
@@ -112,9 +154,13 @@ fn left_open(found: &Inspection) -> Vec<&'static str> {
     open
 }
 
-fn text(path: &Path, found: &Inspection) -> String {
+fn text(path: &Path, looked: &Looked) -> String {
+    let found = &looked.found;
     let mut out = format!("{}\n\n", printable(&path.display().to_string()));
-    for (label, lines) in facts(found) {
+    let mut facts = facts(found);
+    facts.splice(2..2, [signature(path, &looked.signature)]);
+    facts.splice(3..3, about(looked));
+    for (label, lines) in facts {
         let mut label = label;
         for line in lines {
             // Writing to a text does not fail.
@@ -122,8 +168,15 @@ fn text(path: &Path, found: &Inspection) -> String {
             label = "";
         }
     }
-    if !loads(found) {
-        out.push_str("\nThis gateway does not load it: build it again with the filters/wit of this gateway, and with a stage to be asked at.\n");
+    if !looked.loads() {
+        let why = if !has_all(found) {
+            "build it again with the filters/wit of this gateway, and with a stage to be asked at"
+        } else if looked.about.is_err() {
+            "what it says of itself cannot be had"
+        } else {
+            "its signature is not good"
+        };
+        let _ = writeln!(out, "\nThis gateway does not load it: {why}.");
         return out;
     }
     let _ = write!(out, "\nWhat it needs in a configuration, and its name in `filters` of a listener:\n\n");
@@ -137,8 +190,43 @@ fn text(path: &Path, found: &Inspection) -> String {
     out
 }
 
+type Fact = (&'static str, Vec<String>);
+
+fn signature(path: &Path, signature: &Signature) -> Fact {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let said = match signature {
+        Signature::None => format!("none ({file}.minisig is not there)"),
+        Signature::Unchecked { key_id } => {
+            format!("by the key {key_id}, NOT VERIFIED: name the public key that you trust with --key")
+        }
+        Signature::Good(signed) => format!("good, by the key {}: {}", signed.key_id, signed.comment),
+        Signature::Bad(why) => format!("NOT GOOD: {file}.minisig {why}"),
+    };
+    ("signature", vec![said])
+}
+
+/// What it says of itself.
+fn about(looked: &Looked) -> Vec<Fact> {
+    let about = match &looked.about {
+        Ok(Some(about)) => about,
+        Ok(None) if !has_all(&looked.found) => return Vec::new(),
+        Ok(None) => return vec![("about", vec!["it says nothing of itself".to_owned()])],
+        Err(why) => return vec![("about", vec![why.clone()])],
+    };
+    let schema = match &about.schema {
+        Some(schema) => format!("held against its own JSON Schema ({})", show_octets(schema.len() as u64)),
+        None => "not described: it takes whatever is written".to_owned(),
+    };
+    vec![
+        ("version", vec![about.version.to_string()]),
+        ("summary", vec![about.summary.clone()]),
+        ("phase", vec![about.phase.name().to_owned()]),
+        ("settings", vec![schema]),
+    ]
+}
+
 /// A label, and what there is to say, a line each.
-fn facts(found: &Inspection) -> Vec<(&'static str, Vec<String>)> {
+fn facts(found: &Inspection) -> Vec<Fact> {
     let names: Vec<&str> = found.stages.iter().map(|stage| stage.name()).collect();
     let stages = if names.is_empty() { "none: nothing would ever be asked of it".to_owned() } else { names.join(", ") };
     let mut imports: Vec<String> = found.imports.iter().map(import).collect();
@@ -207,7 +295,23 @@ fn makers(found: &Inspection) -> Vec<String> {
     if lines.is_empty() { vec!["it does not say".to_owned()] } else { vec![lines.join(", ")] }
 }
 
-fn as_json(path: &Path, found: &Inspection) -> serde_json::Value {
+fn as_json(path: &Path, looked: &Looked) -> serde_json::Value {
+    let found = &looked.found;
+    let about = looked.about.as_ref().ok().and_then(Option::as_ref).map(|about| {
+        let schema = about.schema.as_deref().and_then(|schema| serde_json::from_str::<serde_json::Value>(schema).ok());
+        json!({
+            "version": *about.version,
+            "summary": about.summary,
+            "phase": about.phase.name(),
+            "settings-schema": schema,
+        })
+    });
+    let signature = match &looked.signature {
+        Signature::None => json!({ "state": "none" }),
+        Signature::Unchecked { key_id } => json!({ "state": "unchecked", "key": key_id }),
+        Signature::Good(signed) => json!({ "state": "good", "key": signed.key_id, "comment": signed.comment }),
+        Signature::Bad(why) => json!({ "state": "bad", "why": why }),
+    };
     let imports: Vec<_> = found
         .imports
         .iter()
@@ -223,6 +327,9 @@ fn as_json(path: &Path, found: &Inspection) -> serde_json::Value {
         "path": path.display().to_string(),
         "octets": found.octets,
         "sha256": found.digest,
+        "signature": signature,
+        "about": about,
+        "about-fault": looked.about.as_ref().err(),
         "stages": found.stages.iter().map(|stage| stage.name()).collect::<Vec<_>>(),
         "imports": imports,
         "wasi": found.wasi,
@@ -234,7 +341,7 @@ fn as_json(path: &Path, found: &Inspection) -> serde_json::Value {
         "slots": found.slots,
         "names": found.names,
         "lines": found.lines,
-        "loads": loads(found),
+        "loads": looked.loads(),
         "toml": section(path, found),
     })
 }
