@@ -13,7 +13,7 @@ const MAIL: &str = "C: MAIL FROM:<a@client.test>\n  P: MAIL FROM:<a@client.test>
 const BYE: &str = "C: QUIT\nS: 221 2.0.0 Bye\n";
 
 /// The filter that does as its settings say (tests/guests/puppet).
-fn puppet() -> PathBuf {
+pub(super) fn puppet() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| components::build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests")));
     folder.join("puppet.wasm")

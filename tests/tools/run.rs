@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::dialogs::puppet;
 use super::{filter, says, standard, text};
 
 const CLEAN: &str = "From: Ann <ann@client.test>\nTo: bob@example.org\nX-Spam: no\nSubject: Lunch\n\nAt noon.\n";
@@ -209,4 +210,89 @@ fn what_cannot_be_run_is_said_with_what_to_do() {
         assert_eq!(code, Some(status), "{said}");
         says(&said, &[wanted, "help: "]);
     }
+}
+
+/// The puppet's part, and all that it then may do.
+fn marking(script: &str, mail: &Path, more: &[&str]) -> std::process::Output {
+    let puppet = puppet();
+    let settings = serde_json::json!({ "do": script }).to_string();
+    let mut arguments = vec!["run", shown(&puppet), shown(mail), "--settings", &settings];
+    let all = "headers body mime metrics counters dns facts mark";
+    let grants: Vec<String> = all.split(' ').map(|name| format!("{name} = true")).collect();
+    let rest = [
+        "tables = []",
+        "kv = true",
+        "http = []",
+        "edit = { headers = true }",
+        "delay = '10s'",
+        "route = ['bulk', 'default']",
+        "quarantine = 'jail'",
+    ];
+    for grant in grants.iter().map(String::as_str).chain(rest) {
+        arguments.extend(["--grant", grant]);
+    }
+    filter(&[&arguments, more].concat())
+}
+
+#[test]
+fn marks_are_shown_beside_the_verdict() {
+    let folder = mail();
+    let script = "mail: score SLOW=0.1, tag bulk, route bulk; rcpt: score FAST=-2.5, delay 1500; message: quarantine";
+    let run = marking(script, &folder.path().join("a.eml"), &[]);
+    assert!(run.status.success(), "{run:?}");
+    let run = text(&run.stdout);
+    let wanted = [
+        "verdict     quarantine at message\n",
+        "the client hears 250 2.0.0 Ok, once the place that is granted has the message\n",
+        "marks       SLOW: +0.1 points (bounce@client.test)\n",
+        "FAST: -2.5 points (",
+        "together: -2.4 points\n",
+        "tag bulk\n",
+        "answers at rcpt are held back for 3 s\n",
+        "goes to the upstream \"bulk\"\n",
+    ];
+    says(&run, &wanted);
+}
+
+#[test]
+fn marks_that_differ_are_a_difference() {
+    let folder = mail();
+    let idle = puppet().with_file_name("idle.wasm");
+    let run = marking("mail: tag bulk", &folder.path().join("a.eml"), &["--against", shown(&idle)]);
+    assert_eq!(run.status.code(), Some(1), "{run:?}");
+    says(&text(&run.stdout), &["  this   next\n  other  next\n  -tag bulk\n", "1 of 1 messages differ"]);
+}
+
+#[test]
+fn quarantine_needs_no_grant_where_all_is_granted() {
+    let folder = mail();
+    let mail = folder.path().join("a.eml");
+    let puppet = puppet();
+    let settings = r#"{"do":"message: quarantine"}"#;
+    let run = filter(&["run", shown(&puppet), shown(&mail), "--settings", settings]);
+    assert!(run.status.success(), "{run:?}");
+    says(&text(&run.stdout), &["quarantine = { recipient = \"quarantine@example.org\" }", "verdict     quarantine"]);
+}
+
+#[test]
+fn marks_are_counted_and_chosen_by() {
+    let folder = mail();
+    let script = "mail: score SLOW=0.1, tag bulk; message: quarantine";
+    let run = marking(script, folder.path(), &["--show", "quarantine"]);
+    let run = text(&run.stdout);
+    let wanted = [
+        "  quarantine          6  100.0 %\n",
+        "marks of 6 messages (points and times of all together)\n",
+        "        6  SLOW: +0.6 points\n",
+        "        6  tag bulk\n",
+    ];
+    says(&run, &wanted);
+    assert_eq!(run.matches("verdict     quarantine at message").count(), 6, "{run}");
+    let run = marking("mail: tag bulk", folder.path(), &["--show", "marked"]);
+    assert_eq!(text(&run.stdout).matches("marks       tag bulk\n").count(), 6);
+    let run = marking("mail: delay 250", &folder.path().join("a.eml"), &["--format", "json"]);
+    let lines: Vec<Value> = text(&run.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["marks"]["delays"], serde_json::json!([{ "stage": "mail", "answers": 1, "seconds": 0.25 }]));
+    let wanted = serde_json::json!([{ "kind": "delay", "name": "mail", "messages": 1, "sum": 0.25 }]);
+    assert_eq!(lines[1]["summary"]["marks"], wanted);
 }

@@ -12,6 +12,7 @@ mod envelope;
 mod inspect;
 mod look;
 mod mails;
+mod marked;
 mod new;
 mod ours;
 mod paint;

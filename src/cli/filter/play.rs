@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 
 use super::envelope::Guessed;
+use super::marked::Marked;
 use super::watch::{Line, Watch};
 use crate::chain::{Call, Chain, Context, Held, Opinion, Outcome, SessionChain};
 use crate::filter::CHUNK_BYTES_MAX;
@@ -56,6 +57,7 @@ pub(super) struct Played {
     pub opinions: Vec<Opinion>,
     /// Of the envelope, in words.
     pub edits: Vec<String>,
+    pub marked: Marked,
     /// Header and body, where the filter changed them.
     pub changed: Option<Vec<u8>>,
     pub costs: Vec<(Stage, Cost)>,
@@ -183,6 +185,7 @@ impl Played {
             refused: Vec::new(),
             opinions: Vec::new(),
             edits: Vec::new(),
+            marked: Marked::default(),
             changed: None,
             costs: Vec::new(),
             memory_bytes: 0,
@@ -211,6 +214,7 @@ impl Scene {
         if wanted {
             self.played.count(stage, thread_cpu().saturating_sub(cpu), wall.elapsed());
         }
+        self.played.marked.add(stage, &outcome);
         self.played.opinions.append(&mut outcome.opinions.clone());
         outcome.opinions.retain(|opinion| opinion.action == "fault");
         outcome
@@ -366,7 +370,7 @@ impl Scene {
     }
 
     fn note(&mut self, edit: &Edit, at_hand: Option<&Recipient>) {
-        self.played.edits.push(match edit {
+        let said = match edit {
             Edit::SetSender(sender) => format!("sender becomes <{}>", sender.path.as_str()),
             Edit::ReplaceRecipient { recipient, .. } => {
                 let before = at_hand.map_or("", |recipient| recipient.path.as_str());
@@ -374,8 +378,9 @@ impl Scene {
             }
             Edit::AddRecipient { recipient, .. } => format!("recipient <{}> is added", recipient.path.as_str()),
             Edit::RemoveRecipient { address } => format!("recipient <{address}> is taken away"),
-            Edit::Route(upstream) => format!("goes to the upstream \"{upstream}\""),
-        });
+            Edit::Route(upstream) => return self.played.marked.chose(upstream),
+        };
+        self.played.edits.push(said);
     }
 }
 

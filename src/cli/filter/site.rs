@@ -1,6 +1,7 @@
 //! A filter put behind the gateway's own chain, with the settings and grants that somebody wrote for it, or with what it
 //! asks for.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use super::answers::{Answers, World};
 use super::inspect;
 use super::trouble::{EXIT_CONFIG, EXIT_DATA, EXIT_SOFTWARE, EXIT_USAGE, Trouble};
 use crate::chain::Chain;
-use crate::config::{self, Config, SettingsJson};
+use crate::config::{self, Config, SettingsJson, UPSTREAM_DEFAULT};
 use crate::filter::{Clock, Inspection, Outside};
 use crate::net::dial::{Dial, Tcp};
 use crate::net::dns::Resolver;
@@ -192,7 +193,8 @@ fn made_up(
     }
     for (place, component) in components.iter().enumerate() {
         let grants = if args.grants.is_empty() {
-            let grants = everything(&inspect::look(component)?, &args.tables, &answers.servers());
+            let mut grants = everything(&inspect::look(component)?, &args.tables, &answers.servers());
+            grants.push(format!("quarantine = {{ recipient = {QUARANTINE} }}"));
             if place == 0 && !grants.is_empty() {
                 notes.push(format!("granted what it imports: {}", grants.join(", ")));
             }
@@ -210,11 +212,30 @@ fn made_up(
             "[[listener]]\nname = \"{name}\"\naddress = \"127.0.0.1:0\"\nfilters = [\"{name}\"]\n{section}"
         );
     }
+    for name in upstreams(&args.grants) {
+        let _ = write!(toml, "[[upstream]]\nname = {}\naddress = \"127.0.0.1:10025\"\n", inspect::quoted(&name));
+    }
     config::parse(&toml, "(made up)", &|_| None).map_err(|why| {
         let help = "this was made of --grant and --table: each --grant is a line of [filter.grants] (docs/filters.md)";
         Trouble::new(EXIT_USAGE, why.render(false), help)
     })
 }
+
+/// The servers that grants name, to choose from or for quarantine: nobody connects to them here.
+fn upstreams(grants: &[String]) -> BTreeSet<String> {
+    let lines = grants.iter().filter_map(|grant| grant.parse::<toml::Table>().ok());
+    let named = lines.flatten().flat_map(|(key, value)| match (key.as_str(), value) {
+        ("route", toml::Value::Array(names)) => names,
+        ("quarantine", toml::Value::Table(mut place)) => place.remove("upstream").into_iter().collect(),
+        ("quarantine", name @ toml::Value::String(_)) => vec![name],
+        _ => Vec::new(),
+    });
+    // That one is there.
+    named.filter_map(|name| name.as_str().filter(|name| *name != UPSTREAM_DEFAULT).map(str::to_owned)).collect()
+}
+
+/// Where what a filter wants in quarantine goes, where nobody has configured it.
+const QUARANTINE: &str = "\"quarantine@example.org\"";
 
 /// Where a filter runs that nobody has configured.
 pub(super) const BASE: &str = "hostname = \"mx.example.org\"\n[relay]\ndomains = [\"example.org\"]\n[[upstream]]\naddress = \

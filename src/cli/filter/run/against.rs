@@ -60,7 +60,9 @@ impl Comparison {
         *self.table.entry((first.action(), second.action())).or_default() += 1;
         let same_recipients = first.refused == second.refused;
         let same_edits = first.edits == second.edits && first.changed == second.changed;
-        if first.ended == second.ended && first.action() == second.action() && same_recipients && same_edits {
+        let same_marks = first.marked.lines() == second.marked.lines();
+        let same_verdict = first.ended == second.ended && first.action() == second.action();
+        if same_verdict && same_recipients && same_edits && same_marks {
             return;
         }
         self.changed += 1;
@@ -71,6 +73,9 @@ impl Comparison {
         for (mark, one, two) in [('-', first, second), ('+', second, first)] {
             let only = one.edits.iter().filter(|edit| !two.edits.contains(edit));
             edits.extend(only.map(|edit| format!("{mark}{}", printable(edit))));
+            let (of_one, of_two) = (one.marked.lines(), two.marked.lines());
+            let only = of_one.iter().filter(|line| !of_two.contains(line));
+            edits.extend(only.map(|line| format!("{mark}{}", printable(line))));
             let only = one.refused.iter().filter(|refused| !two.refused.contains(refused));
             edits.extend(
                 only.map(|(to, ended)| format!("{mark}{}", printable(&format!("{to}: {}", ended.reply().join(" / "))))),

@@ -72,7 +72,8 @@ pub struct Run {
     /// Run another version over the same messages, too, and show where they differ.
     #[arg(long, value_name = "OTHER.wasm")]
     against: Option<PathBuf>,
-    /// Of many messages show these in full: next, edited, reject, defer, discard, disconnect, fault, or all.
+    /// Of many messages show these in full: next, edited, marked, reject, defer, discard, quarantine, disconnect, fault,
+    /// or all.
     #[arg(long, value_name = "ACTIONS", value_delimiter = ',')]
     show: Vec<String>,
     /// Messages at once (0: as many as there are processors).
@@ -84,7 +85,8 @@ pub struct Run {
 }
 
 /// Of `--show`.
-const SHOWN: [&str; 8] = ["all", "next", "edited", "reject", "defer", "discard", "disconnect", "fault"];
+const SHOWN: [&str; 10] =
+    ["all", "next", "edited", "marked", "reject", "defer", "discard", "quarantine", "disconnect", "fault"];
 
 fn sender(text: &str) -> Result<ReversePath, String> {
     ReversePath::parse(text.trim_matches(['<', '>'])).map_err(|why| why.to_string())
@@ -158,6 +160,7 @@ impl Run {
         self.show.iter().any(|wanted| match wanted.as_str() {
             "all" => true,
             "edited" => played.is_edited(),
+            "marked" => !played.marked.is_empty(),
             action => action == played.action(),
         })
     }

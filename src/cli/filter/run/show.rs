@@ -63,6 +63,7 @@ fn facts(envelope: &Guessed, played: &Played, paint: Paint) -> Vec<(&'static str
         .collect();
     facts.push(("said", opinions));
     facts.push(("edits", played.edits.iter().map(|edit| printable(edit)).collect()));
+    facts.push(("marks", played.marked.lines().iter().map(|mark| printable(mark)).collect()));
     facts.push(("log", played.log.iter().flat_map(log_line).collect()));
     let costs = played.costs.iter().map(|(stage, cost)| {
         let calls = if cost.calls == 1 { "1 call".to_owned() } else { format!("{} calls", cost.calls) };
@@ -84,7 +85,8 @@ fn facts(envelope: &Guessed, played: &Played, paint: Paint) -> Vec<(&'static str
 /// What the client hears.
 fn said(what: &str, ended: &Ended) -> Vec<String> {
     let reason = ended.reason.as_deref().map(|reason| format!(" ({})", printable(reason))).unwrap_or_default();
-    let heard = ended.reply().into_iter().map(|line| format!("the client hears {}", printable(&line)));
+    let when = if ended.action == "quarantine" { ", once the place that is granted has the message" } else { "" };
+    let heard = ended.reply().into_iter().map(|line| format!("the client hears {}{when}", printable(&line)));
     std::iter::once(format!("{what}{reason}")).chain(heard).collect()
 }
 
@@ -139,6 +141,7 @@ pub(super) fn json(mail: &Mail, envelope: &Guessed, played: &Played) -> Value {
         "refused": refused,
         "said": opinions,
         "edits": played.edits,
+        "marks": played.marked.json(),
         "diff": diff,
         "log": log,
         "cost": costs,

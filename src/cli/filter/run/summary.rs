@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::marked::Kind;
 use super::super::paint::Paint;
 use super::super::play::Played;
 use super::show::{micros, time};
@@ -15,6 +16,10 @@ use crate::report::printable;
 const REASONS_MAX: usize = 10_000;
 /// Of those, how many are shown.
 const REASONS_SHOWN: usize = 10;
+/// Marks that are told apart.
+const MARKS_MAX: usize = 10_000;
+/// Of those, how many are shown.
+const MARKS_SHOWN: usize = 20;
 
 /// Counts, and the time each message took.
 #[derive(Debug, Default)]
@@ -24,6 +29,9 @@ pub(super) struct Summary {
     edited: u64,
     reasons: BTreeMap<(&'static str, String), u64>,
     faults: BTreeMap<(String, String), u64>,
+    /// Messages that have it, and the points or seconds of all of them.
+    marks: BTreeMap<(Kind, String), (u64, f64)>,
+    marked: u64,
     cpu: Vec<Duration>,
     /// All of them together, on the wall.
     pub took: Duration,
@@ -42,6 +50,15 @@ impl Summary {
                 *self.reasons.entry(key).or_default() += 1;
             }
         }
+        self.marked += u64::from(!played.marked.is_empty());
+        for (kind, name, amount) in played.marked.each() {
+            let key = (kind, name.to_owned());
+            if self.marks.len() < MARKS_MAX || self.marks.contains_key(&key) {
+                let (messages, together) = self.marks.entry(key).or_default();
+                *messages += 1;
+                *together += amount;
+            }
+        }
         for fault in played.faults() {
             let key = (fault.stage.name().to_owned(), fault.reason.clone().unwrap_or_default());
             *self.faults.entry(key).or_default() += 1;
@@ -58,6 +75,15 @@ impl Summary {
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         reasons.truncate(REASONS_SHOWN);
         reasons
+    }
+
+    /// The most frequent first.
+    fn top_marks(&self) -> Vec<(Kind, &str, u64, f64)> {
+        let mut marks: Vec<_> =
+            self.marks.iter().map(|((kind, name), (messages, sum))| (*kind, name.as_str(), *messages, *sum)).collect();
+        marks.sort_by_key(|(_, _, messages, _)| std::cmp::Reverse(*messages));
+        marks.truncate(MARKS_SHOWN);
+        marks
     }
 
     fn times(&self) -> Times {
@@ -87,6 +113,12 @@ impl Summary {
                 let _ = writeln!(out, "  {count:>9}  {action}: {}", printable(reason));
             }
         }
+        if self.marked > 0 {
+            let _ = writeln!(out, "\nmarks of {} messages (points and times of all together)", self.marked);
+            for (kind, name, messages, together) in self.top_marks() {
+                let _ = writeln!(out, "  {messages:>9}  {}", printable(&kind.show(name, together)));
+            }
+        }
         if !self.faults.is_empty() {
             let _ = writeln!(out, "\nfaults (--show fault has their backtraces)");
             for ((stage, kind), count) in &self.faults {
@@ -109,6 +141,11 @@ impl Summary {
             .into_iter()
             .map(|((action, reason), count)| json!({ "action": action, "reason": reason, "messages": count }))
             .collect();
+        let marks: Vec<_> = self
+            .top_marks()
+            .into_iter()
+            .map(|(kind, name, messages, sum)| json!({ "kind": kind.name(), "name": name, "messages": messages, "sum": sum }))
+            .collect();
         let faults: Vec<_> = self
             .faults
             .iter()
@@ -121,6 +158,8 @@ impl Summary {
                 "actions": self.actions,
                 "edited": self.edited,
                 "reasons": reasons,
+                "marked": self.marked,
+                "marks": marks,
                 "faults": faults,
                 "cpu-us": { "p50": micros(p50), "p95": micros(p95), "max": micros(max), "sum": micros(sum) },
             }
