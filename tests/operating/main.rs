@@ -8,6 +8,7 @@ mod components;
 mod exchange;
 mod gateway;
 mod probe;
+mod quarantine;
 mod upstream;
 
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! A mail server that takes everything, and whose answer to a message can be held back.
+//! A mail server that takes everything (but for mailboxes called full), and whose answer to a message can be held back.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -49,6 +49,7 @@ fn converse(stream: TcpStream, came: &SyncSender<()>, go: &Mutex<Receiver<()>>) 
                 in_data = true;
                 say("354 Go\r\n")
             }
+            "RCPT" if line.contains("<full@") => say("452 4.2.2 Full\r\n"),
             "QUIT" => return,
             _ => say("250 2.0.0 Ok\r\n"),
         };
