@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::Verification;
+use super::backend::Verdict;
 use super::hash::{Cost, HashFault, NOBODY, StoredHash};
 
 /// A file larger than this is refused; about half a million accounts.
@@ -160,18 +160,32 @@ impl PasswordFile {
         self.accounts.len()
     }
 
-    /// Whether this is the account's password. Slow, as the hashes are; for blocking threads. An unknown name
-    /// takes as long as a wrong password for an account of the commonest scheme and cost; in a file of several
-    /// kinds, names of the rarer ones could still be told by time.
     #[must_use]
-    pub fn verify(&self, name: &str, password: &[u8]) -> Verification {
-        if let Some((name, hash)) = self.accounts.get_key_value(name) {
-            return if hash.verify(password) { Verification::Good(Arc::clone(name)) } else { Verification::Bad };
+    pub fn knows(&self, name: &str) -> bool {
+        self.accounts.contains_key(name)
+    }
+
+    /// Whether this is the account's password. Slow, as the hashes are; for blocking threads.
+    pub(super) fn verify(&self, name: &str, password: &[u8]) -> Verdict {
+        match self.accounts.get_key_value(name) {
+            Some((name, hash)) if hash.verify(password) => Verdict::Good(Arc::clone(name)),
+            Some(_) => Verdict::Bad,
+            None => Verdict::NotMine,
         }
+    }
+
+    /// The same as a yes or no, for tools.
+    #[must_use]
+    pub fn has_password(&self, name: &str, password: &[u8]) -> bool {
+        matches!(self.verify(name, password), Verdict::Good(_))
+    }
+
+    /// Takes as long as a wrong password for an account of the commonest scheme and cost; in a file of several kinds,
+    /// names of the rarer ones could still be told by time. No verdict comes of it.
+    pub(super) fn decoy(&self, password: &[u8]) {
         if let Some(decoy) = &self.decoy {
             std::hint::black_box(decoy.verify(password));
         }
-        Verification::Bad
     }
 
     #[cfg(test)]

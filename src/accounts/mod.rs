@@ -1,34 +1,39 @@
-//! Floor 6: who verifies a credential. For now: a password file.
+//! Floor 6: who verifies a credential: backends, asked in their order.
 //!
-//! It refuses to tell apart what an attacker would like to: an unknown name costs the same work and gets the same
-//! answer as a wrong password. How often somebody may guess is the rate limits' business (`state::limits`).
+//! **The order.** Each says Good, Bad, not mine, or that it is away. The first that knows the name decides: its Good is
+//! a login, its Bad is a 535, whatever others hold under the same name. A backend that is away ends it with 454: what
+//! it knows of the name is not known, so nobody after it may decide, and who can keep one backend from answering gains
+//! nothing by it. Whoever wants the accounts of a file to work all the same puts the file first.
+//!
+//! **Time.** It refuses to tell apart what an attacker would like to: a name that no backend knows costs the work of one
+//! wrong password, and gets its answer. How often somebody may guess is the rate limits' business (`state::limits`).
 //!
 //! Hashes are slow on purpose, so they are computed on blocking threads, a few at once, with a bounded queue before
 //! them; who cannot be served in time hears "try later" (454), never "wrong" (535).
 
+mod backend;
+mod cache;
 mod file;
 mod hash;
+mod hashing;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
-use crate::smtp::sasl::Secret;
+use crate::smtp::sasl::{Mechanisms, Secret};
 
+pub use backend::BackendError;
+use backend::{Backend, Verdict};
+use cache::Cache;
 pub use file::{LineFault, NAME_OCTETS_MAX, PASSWORD_FILE_BYTES_MAX, PasswordFile, PasswordFileError};
 pub use file::{name_fault, with_entry};
 pub use hash::{HashFault, MakeFault, Scheme, StoredHash, make};
-
-/// Logins that may wait for a turn to be hashed; one more is told to try later at once.
-pub const WAITING_MAX: usize = 256;
-/// How long one may wait for its turn.
-pub const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
+use hashing::Hashing;
+pub use hashing::{TURN_WAIT_MAX, WAITING_MAX};
 
 /// What came of a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +42,16 @@ pub enum Verification {
     Good(Arc<str>),
     /// No such account, or not its password: the same to everybody outside.
     Bad,
-    /// It could not be looked at for now (too many at once): 454.
+    /// It could not be looked at for now (too many at once, a backend is away): 454.
     Unavailable,
+}
+
+/// The backends of a configuration, set up and not in use yet.
+pub struct Backends {
+    list: Vec<Backend>,
+    mechanisms: Option<Mechanisms>,
+    hashing_max: usize,
+    cache_entries_max: usize,
 }
 
 /// The accounts of a running gateway. Outlives reloads.
@@ -47,10 +60,11 @@ pub struct Accounts {
 }
 
 struct Current {
-    file: Arc<PasswordFile>,
-    hashing_max: usize,
-    turns: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+    backends: Vec<Backend>,
+    mechanisms: Mechanisms,
+    hashing: Hashing,
+    /// None where no backend wants it.
+    cache: Option<Cache>,
 }
 
 impl std::fmt::Debug for Accounts {
@@ -59,96 +73,114 @@ impl std::fmt::Debug for Accounts {
     }
 }
 
-impl Accounts {
+impl std::fmt::Debug for Backends {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.list.iter().map(|backend| &backend.name)).finish()
+    }
+}
+
+impl Backends {
     /// What the configuration names.
     ///
     /// # Errors
-    /// Names the file, and the line where it is a line's fault.
-    pub fn load(settings: &config::Auth) -> Result<Accounts, PasswordFileError> {
-        Ok(Accounts::new(PasswordFile::load(&settings.password_file)?, settings.hashing_concurrent_max))
+    /// The first that cannot be set up, and why.
+    pub fn load(settings: &config::Auth) -> Result<Backends, BackendError> {
+        Ok(Backends {
+            list: settings.backends.iter().map(Backend::load).collect::<Result<_, _>>()?,
+            mechanisms: settings.mechanisms,
+            hashing_max: settings.hashing_concurrent_max,
+            cache_entries_max: settings.cache_entries_max,
+        })
     }
 
-    /// At most `hashing_max` passwords are looked at at once (at least one).
+    /// What the operator should hear about them although they were set up.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().flat_map(Backend::warnings).map(String::as_str)
+    }
+}
+
+impl Accounts {
     #[must_use]
-    pub fn new(file: PasswordFile, hashing_max: usize) -> Accounts {
-        Accounts { current: ArcSwap::from_pointee(Current::new(file, hashing_max)) }
+    pub fn new(backends: Backends) -> Accounts {
+        let hashing = Hashing::new(backends.hashing_max);
+        Accounts { current: ArcSwap::from_pointee(Current::new(backends, hashing)) }
     }
 
-    /// Takes a new file, and a new bound. Those already waiting are judged by the old file.
-    pub fn reload(&self, file: PasswordFile, hashing_max: usize) {
-        let old = self.current.load();
-        let mut new = Current::new(file, hashing_max);
-        if old.hashing_max == new.hashing_max {
-            // One bound over both, or a reload under load would double the work.
-            new.turns = Arc::clone(&old.turns);
-            new.waiting = Arc::clone(&old.waiting);
-        }
-        self.current.store(Arc::new(new));
+    /// Takes other backends and bounds, and forgets what it remembered. Those already waiting are judged by the old
+    /// ones.
+    pub fn reload(&self, backends: Backends) {
+        let hashing = self.current.load().hashing.renewed(backends.hashing_max);
+        self.current.store(Arc::new(Current::new(backends, hashing)));
     }
 
-    /// What the operator should hear about the file although it was taken.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        self.current.load().file.warnings().to_vec()
-    }
-
-    /// How many accounts there are.
+    /// How many accounts there are, as far as it is known here.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.current.load().file.count()
+        self.current.load().backends.iter().map(Backend::count).sum()
     }
 
-    /// Whether this is the account's password. Names are compared octet for octet. Safe to cancel; a hash that was
-    /// begun is then finished for nobody, still within the bound.
+    /// The mechanisms that can be offered now.
+    #[must_use]
+    pub fn mechanisms(&self) -> Mechanisms {
+        self.current.load().mechanisms
+    }
+
+    /// Whether this is the account's password. Names are compared octet for octet. Safe to cancel.
     pub async fn verify(&self, name: &str, password: &Secret) -> Verification {
         let current = self.current.load_full();
-        let Some(permit) = current.turn().await else { return Verification::Unavailable };
-        let (name, password) = (name.to_owned(), password.clone());
-        let verdict = tokio::task::spawn_blocking(move || {
-            let _permit: OwnedSemaphorePermit = permit;
-            current.file.verify(&name, password.reveal())
-        });
-        // A panic in a hash function is no verdict on the password.
-        verdict.await.unwrap_or(Verification::Unavailable)
+        for backend in &current.backends {
+            match current.ask(backend, name, password).await {
+                Verdict::Good(identity) => return Verification::Good(identity),
+                Verdict::Bad => return Verification::Bad,
+                Verdict::Unavailable => return Verification::Unavailable,
+                Verdict::NotMine => {}
+            }
+        }
+        current.nobody_knows(password).await
     }
 }
 
 impl Current {
-    fn new(file: PasswordFile, hashing_max: usize) -> Current {
-        let hashing_max = hashing_max.clamp(1, Semaphore::MAX_PERMITS);
+    fn new(backends: Backends, hashing: Hashing) -> Current {
+        let Backends { list, mechanisms, cache_entries_max, .. } = backends;
+        let served = list.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.serves()));
+        let remembers = list.iter().any(|backend| backend.cache.is_some());
         Current {
-            file: Arc::new(file),
-            hashing_max,
-            turns: Arc::new(Semaphore::new(hashing_max)),
-            waiting: Arc::default(),
+            mechanisms: mechanisms.map_or(served, |wanted| wanted.and(served)),
+            cache: if remembers { Cache::new(cache_entries_max) } else { None },
+            backends: list,
+            hashing,
         }
     }
 
-    /// A turn, soon enough; or none.
-    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.turns).try_acquire_owned() {
-            return Some(permit);
+    async fn ask(&self, backend: &Backend, name: &str, password: &Secret) -> Verdict {
+        let remembered = backend.cache.zip(self.cache.as_ref());
+        let Some((for_how_long, cache)) = remembered else {
+            return backend.verify_password(name, password, &self.hashing).await;
+        };
+        let key = cache.key(&backend.name, name, password.reveal());
+        if let Some(identity) = cache.get(&key) {
+            return Verdict::Good(identity);
         }
-        let _waiting = Waiting::enter(&self.waiting)?;
-        let turn = Arc::clone(&self.turns).acquire_owned();
-        tokio::time::timeout(TURN_WAIT_MAX, turn).await.ok()?.ok()
+        let verdict = backend.verify_password(name, password, &self.hashing).await;
+        if let Verdict::Good(identity) = &verdict {
+            cache.put(key, Arc::clone(identity), for_how_long);
+        }
+        verdict
     }
-}
 
-/// A place in the queue, given back when dropped.
-struct Waiting(Arc<AtomicUsize>);
-
-impl Waiting {
-    fn enter(count: &Arc<AtomicUsize>) -> Option<Waiting> {
-        count
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < WAITING_MAX).then_some(now + 1))
-            .ok()
-            .map(|_| Waiting(Arc::clone(count)))
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// The work of one wrong password, done where most accounts are. With backends of several kinds, names of the
+    /// others could still be told by time.
+    async fn nobody_knows(&self, password: &Secret) -> Verification {
+        let mut candidates: Vec<&Backend> = self.backends.iter().collect();
+        candidates.sort_by_key(|backend| std::cmp::Reverse(backend.count()));
+        for backend in candidates {
+            match backend.decoy(password, &self.hashing).await {
+                None => {}
+                Some(Verdict::Unavailable) => return Verification::Unavailable,
+                Some(_) => break,
+            }
+        }
+        Verification::Bad
     }
 }

@@ -87,12 +87,12 @@ fn names_are_exact_and_the_file_may_be_dovecots() {
     ))
     .unwrap();
     assert_eq!(file.count(), 3);
-    assert_eq!(file.verify("anna@example.org", b"a"), Verification::Good("anna@example.org".into()));
-    assert_eq!(file.verify("Anna@example.org", b"a"), Verification::Bad);
-    assert_eq!(file.verify("Anna@example.org", b"password"), Verification::Good("Anna@example.org".into()));
-    assert_eq!(file.verify("bülent", b"a"), Verification::Good("bülent".into()));
-    assert_eq!(file.verify("nobody", b"a"), Verification::Bad);
-    assert_eq!(file.verify("", b"a"), Verification::Bad);
+    assert_eq!(file.verify("anna@example.org", b"a"), Verdict::Good("anna@example.org".into()));
+    assert_eq!(file.verify("Anna@example.org", b"a"), Verdict::Bad);
+    assert_eq!(file.verify("Anna@example.org", b"password"), Verdict::Good("Anna@example.org".into()));
+    assert_eq!(file.verify("bülent", b"a"), Verdict::Good("bülent".into()));
+    assert_eq!(file.verify("nobody", b"a"), Verdict::NotMine);
+    assert_eq!(file.verify("", b"a"), Verdict::NotMine);
 }
 
 #[test]
@@ -140,46 +140,64 @@ fn unknown_names_cost_what_most_accounts_cost() {
     let nobody = parse("").unwrap();
     assert_eq!(nobody.decoy_cost(), Some(Cost::Argon2id { memory_kib: 19_456, passes: 2, lanes: 1 }));
     // The decoy is some account's hash: knowing that password opens nothing under another name.
-    assert_eq!(file.verify("nobody", b"a"), Verification::Bad);
+    assert_eq!(file.verify("nobody", b"a"), Verdict::NotMine);
     assert!(StoredHash::parse(NOBODY).is_ok());
 }
 
+/// What a configuration of these files alone comes to.
+fn backends(list: Vec<Backend>) -> Backends {
+    Backends { list, mechanisms: None, hashing_max: 1, cache_entries_max: 10 }
+}
+
+fn one(text: &str) -> Backends {
+    backends(vec![Backend::of_file("file", parse(text).unwrap(), None)])
+}
+
 #[tokio::test]
-async fn verification_is_bounded_and_reloaded() {
-    let accounts = Accounts::new(parse(&format!("anna:{BCRYPT_A}")).unwrap(), 1);
+async fn accounts_are_reloaded() {
+    let accounts = Accounts::new(one(&format!("anna:{BCRYPT_A}")));
     assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Good("anna".into()));
     assert_eq!(accounts.verify("anna", &secret("b")).await, Verification::Bad);
     assert_eq!(accounts.verify("otto", &secret("a")).await, Verification::Bad);
-    accounts.reload(parse(&format!("otto:{BCRYPT_A}")).unwrap(), 1);
+    accounts.reload(one(&format!("otto:{BCRYPT_A}")));
     assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Bad);
     assert_eq!(accounts.verify("otto", &secret("a")).await, Verification::Good("otto".into()));
     assert_eq!(accounts.count(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_gets_no_turn_in_time_is_told_to_come_again() {
-    let accounts = Accounts::new(parse(&format!("anna:{BCRYPT_A}")).unwrap(), 1);
-    let current = accounts.current.load_full();
-    let taken = current.turn().await.unwrap();
-    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Unavailable);
-    drop(taken);
-    assert_eq!(current.waiting.load(Ordering::Relaxed), 0);
-    assert!(current.turn().await.is_some());
+#[tokio::test]
+async fn the_first_backend_that_knows_the_name_decides() {
+    let staff = parse(&format!("anna:{BCRYPT_A}\n")).unwrap();
+    let guests = parse(&format!("anna:{ARGON2ID}\notto:{ARGON2ID}\n")).unwrap();
+    let both = vec![Backend::of_file("staff", staff, None), Backend::of_file("guests", guests, None)];
+    let accounts = Accounts::new(backends(both));
+    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Good("anna".into()));
+    assert_eq!(accounts.verify("anna", &secret("password")).await, Verification::Bad, "the second file's password");
+    assert_eq!(accounts.verify("otto", &secret("password")).await, Verification::Good("otto".into()));
+    assert_eq!(accounts.verify("eve", &secret("password")).await, Verification::Bad);
+    assert_eq!(accounts.mechanisms(), Mechanisms::PASSWORDS);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_full_queue_turns_away_at_once() {
-    let accounts = Arc::new(Accounts::new(parse(&format!("anna:{BCRYPT_A}")).unwrap(), 1));
+#[tokio::test]
+async fn right_passwords_are_remembered_where_that_is_wanted_and_until_a_reload() {
+    let remembering = |text: &str| {
+        let file = parse(text).unwrap();
+        backends(vec![Backend::of_file("file", file, Some(std::time::Duration::from_mins(5)))])
+    };
+    let accounts = Accounts::new(remembering(&format!("anna:{BCRYPT_A}")));
     let current = accounts.current.load_full();
-    let taken = current.turn().await.unwrap();
-    let waiting: Vec<_> = (0..WAITING_MAX).map(|_| Waiting::enter(&current.waiting).unwrap()).collect();
-    let before = tokio::time::Instant::now();
-    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Unavailable);
-    assert_eq!(before.elapsed(), Duration::ZERO);
-    // A reload under load keeps the bound.
-    accounts.reload(parse("").unwrap(), 1);
-    assert!(Arc::ptr_eq(&accounts.current.load().turns, &current.turns));
-    drop((taken, waiting));
+    let cache = current.cache.as_ref().unwrap();
+    let key = |password: &[u8]| cache.key("file", "anna", password);
+    assert_eq!(accounts.verify("anna", &secret("b")).await, Verification::Bad);
+    assert_eq!(cache.get(&key(b"b")), None, "a wrong one is not remembered");
+    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Good("anna".into()));
+    assert_eq!(cache.get(&key(b"a")).as_deref(), Some("anna"));
+    // Not the file is asked now.
+    cache.put(key(b"remembered"), "anna".into(), std::time::Duration::from_mins(5));
+    assert_eq!(accounts.verify("anna", &secret("remembered")).await, Verification::Good("anna".into()));
+    accounts.reload(remembering(&format!("anna:{BCRYPT_A}")));
+    assert_eq!(accounts.verify("anna", &secret("remembered")).await, Verification::Bad);
+    assert!(Accounts::new(one("")).current.load().cache.is_none());
 }
 
 #[test]
@@ -202,6 +220,6 @@ fn editing_leaves_other_lines_alone() {
 fn secrets_do_not_print() {
     let file = parse(&format!("anna:{BCRYPT_A}")).unwrap();
     let mut shown = format!("{file:?} {:?}", StoredHash::parse(BCRYPT_A).unwrap());
-    shown += &format!("{:?}", Accounts::new(file, 1));
+    shown += &format!("{:?}", Accounts::new(backends(vec![Backend::of_file("file", file, None)])));
     assert!(!shown.contains("m0CrhHm") && !shown.contains("anna"), "{shown}");
 }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use crate::accounts::PasswordFile;
+use crate::accounts::Backends;
 use crate::chain::{Chain, ChainError};
 use crate::config::{
-    Believed, Config, Filter, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server, Servers,
-    TableSource, UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
+    AuthBackendKind, Believed, Config, Filter, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server,
+    Servers, TableSource, UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
 };
 use crate::filter::LoadError;
 use crate::net::tls::{Identity, Terms};
@@ -83,8 +83,8 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>, Option<Chai
         faults.extend(upstream::check(upstream).err().map(|error| error.to_string()));
     }
     if let Some(auth) = &config.auth {
-        match PasswordFile::load(&auth.password_file) {
-            Ok(file) => notes.extend_from_slice(file.warnings()),
+        match Backends::load(auth) {
+            Ok(backends) => notes.extend(backends.warnings().map(str::to_owned)),
             Err(error) => faults.push(error.to_string()),
         }
     }
@@ -114,8 +114,9 @@ fn missing_files(config: &Config) -> Vec<String> {
             wanted.push(("key of [tls]".to_owned(), &pair.key));
         }
     }
-    if let Some(auth) = &config.auth {
-        wanted.push(("password-file of [auth]".to_owned(), &auth.password_file));
+    for backend in config.auth.iter().flat_map(|auth| &auth.backends) {
+        let AuthBackendKind::File { path } = &backend.kind;
+        wanted.push((format!("password file of the auth backend \"{}\"", backend.name), path));
     }
     for upstream in &config.upstreams {
         let of = |what: &str| format!("{what} of the upstream \"{}\"", upstream.name);

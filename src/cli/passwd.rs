@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use crate::accounts::{self, PASSWORD_FILE_BYTES_MAX, PasswordFile, StoredHash, Verification};
+use crate::accounts::{self, PASSWORD_FILE_BYTES_MAX, PasswordFile, StoredHash};
 use crate::smtp::sasl::CREDENTIAL_OCTETS_MAX;
 
 /// EX_USAGE of sysexits.
@@ -76,7 +76,7 @@ pub fn run(args: &Passwd) -> anyhow::Result<ExitCode> {
         Some(file) if args.check => {
             let known = PasswordFile::load(file)?;
             let password = ask(Repeat::Once)?;
-            let good = matches!(known.verify(&args.name, &password), Verification::Good(_));
+            let good = known.has_password(&args.name, &password);
             report(good, &args.name, "has this password", "does not have this password, or is not in the file")
         }
         Some(file) => {

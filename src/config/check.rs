@@ -312,11 +312,7 @@ fn unused(config: &Config, reader: &Reader<'_>) {
         );
     }
     if config.auth.is_some() && listeners.iter().all(|listener| listener.auth == ListenerAuth::Off) {
-        warn(
-            "auth",
-            "there is a password file, but no listener offers AUTH".to_owned(),
-            "write auth = \"required\" for one",
-        );
+        warn("auth", "there are accounts, but no listener offers AUTH".to_owned(), "write auth = \"required\" for one");
     }
     for (place, filter) in config.filters.iter().enumerate() {
         if listeners.iter().all(|listener| !listener.filters.contains(&filter.name)) {

@@ -3,6 +3,7 @@
 //! Nothing here opens a file, not even the configuration itself, or asks the system anything: whether a certificate,
 //! a filter or a table is there is for whoever uses it, and for `wasmilter check`.
 
+mod auth;
 mod behind;
 mod check;
 mod conditions;
@@ -30,6 +31,7 @@ mod url;
 mod value;
 mod when;
 
+pub use auth::*;
 pub use behind::*;
 pub use edge::*;
 pub use parse::{parse, parse_with_warnings};

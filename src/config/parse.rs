@@ -5,7 +5,7 @@ use toml::de::DeTable;
 use super::behind::{Route, Upstream};
 use super::edge::TlsVersion;
 use super::problem::{ConfigErrors, Problem, Warning};
-use super::read::{bounds, edge, filter, listener, relay, route, service, table, upstream};
+use super::read::{auth, bounds, edge, filter, listener, relay, route, service, table, upstream};
 use super::reader::{Environment, Reader};
 use super::section::Section;
 use super::types::{Config, Filter, Limits, Listener, Table};
@@ -71,8 +71,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let tls_given = tls_section.present().then(|| tls.as_ref().map(|tls| tls.min_version).unwrap_or_default());
     let upstreams = upstream::read_all(top);
     let relay = relay::read(&top.section("relay", &schema::RELAY));
-    let auth_section = top.section("auth", &schema::AUTH);
-    let auth = relay::auth(&auth_section);
+    let auth = auth::read(&top.section("auth", &schema::AUTH));
     let limits = bounds::limits(&top.section("limits", &schema::LIMITS), &Limits::default());
     let networks = bounds::networks(&top.sections("network", &schema::NETWORK), &limits);
     let (tables, table_names) = tables(top);

@@ -84,7 +84,10 @@ pub(super) const ROUTE: Shape =
 
 pub(super) const RELAY: Shape = Shape { title: "[relay]", keys: &["domains", "trusted-networks"] };
 
-pub(super) const AUTH: Shape = Shape { title: "[auth]", keys: &["password-file", "hashing-concurrent"] };
+pub(super) const AUTH: Shape =
+    Shape { title: "[auth]", keys: &["password-file", "backend", "mechanisms", "hashing-concurrent", "cache-entries"] };
+
+pub(super) const AUTH_BACKEND: Shape = Shape { title: "[[auth.backend]]", keys: &["name", "kind", "path", "cache"] };
 
 pub(super) const LIMITS: Shape = Shape {
     title: "[limits]",
@@ -250,6 +253,7 @@ pub(super) const ALL: &[&Shape] = &[
     &ROUTE,
     &RELAY,
     &AUTH,
+    &AUTH_BACKEND,
     &LIMITS,
     &NETWORK,
     &NETWORK_LIMITS,

@@ -171,7 +171,7 @@ fn the_reference_has_every_key_and_its_reader() {
         for key in shape.keys {
             // A network's limits are those of [limits], explained there.
             let elsewhere = shape.title == "[network.limits]" && limits_shown.contains(key);
-            let nested = ["grants", "edit", "limits", "additional"].contains(key);
+            let nested = ["grants", "edit", "limits", "additional", "backend"].contains(key);
             let found = shown.contains(&(shape.title.to_owned(), (*key).to_owned())) || elsewhere || nested;
             assert!(found, "{} {key} is not in config/wasmilter.toml", shape.title);
         }

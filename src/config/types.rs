@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::auth::Auth;
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
 use super::edge::{Handshakes, TlsFiles, Trust};
 use super::resolver::Resolver;
@@ -138,13 +139,6 @@ pub struct Relay {
     pub subdomains_of: Vec<String>,
     /// Clients from here may send anywhere. Loopback is only in it when the operator wrote it.
     pub trusted_networks: Vec<IpNet>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Auth {
-    pub password_file: PathBuf,
-    /// At most this many password hashes are computed at once.
-    pub hashing_concurrent_max: usize,
 }
 
 /// Bounds of one session. `None` means switched off for this network.

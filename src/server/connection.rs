@@ -83,7 +83,10 @@ impl Connection {
         let leg = Leg::new(generation.upstreams.clone(), gateway.metrics.clone());
         let record = Record::new(&gateway.metrics, &facts.listener);
         let overdue = Instant::now() + config.timeouts.session;
-        let session = Session::new(rules, limits, Arc::new(facts));
+        let mut session = Session::new(rules, limits, Arc::new(facts));
+        if let Some(accounts) = &generation.accounts {
+            session.set_mechanisms(accounts.mechanisms());
+        }
         let names = Names::Unknown;
         Connection {
             gateway,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
-use crate::accounts::{Accounts, PasswordFile, PasswordFileError};
+use crate::accounts::{Accounts, BackendError, Backends};
 use crate::chain::{Chain, ChainError};
 use crate::config::{Auth, Config, Limits as SessionLimits, ListenerTls};
 use crate::filter::Outside;
@@ -32,7 +32,7 @@ pub enum BuildError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
-    Accounts(#[from] PasswordFileError),
+    Accounts(#[from] BackendError),
     #[error(transparent)]
     Chain(#[from] ChainError),
     #[error("the DNS resolver cannot be set up: {0}")]
@@ -153,7 +153,7 @@ impl Generation {
 #[derive(Debug, Default)]
 struct Renewal {
     tls: Vec<(Arc<Acceptor>, NextHandshakes)>,
-    accounts: Option<(Arc<Accounts>, PasswordFile, usize)>,
+    accounts: Option<(Arc<Accounts>, Backends)>,
 }
 
 impl Renewal {
@@ -161,8 +161,8 @@ impl Renewal {
         for (acceptor, next) in self.tls {
             acceptor.renew(next);
         }
-        if let Some((accounts, file, hashing_max)) = self.accounts {
-            accounts.reload(file, hashing_max);
+        if let Some((accounts, backends)) = self.accounts {
+            accounts.reload(backends);
         }
     }
 }
@@ -197,13 +197,13 @@ fn accounts(
     settings: &Auth,
     known: Option<&Arc<Accounts>>,
     renewal: &mut Renewal,
-) -> Result<Arc<Accounts>, PasswordFileError> {
-    let file = PasswordFile::load(&settings.password_file)?;
-    for warning in file.warnings() {
+) -> Result<Arc<Accounts>, BackendError> {
+    let backends = Backends::load(settings)?;
+    for warning in backends.warnings() {
         tracing::warn!("{warning}");
     }
-    let Some(known) = known else { return Ok(Arc::new(Accounts::new(file, settings.hashing_concurrent_max))) };
-    renewal.accounts = Some((Arc::clone(known), file, settings.hashing_concurrent_max));
+    let Some(known) = known else { return Ok(Arc::new(Accounts::new(backends))) };
+    renewal.accounts = Some((Arc::clone(known), backends));
     Ok(Arc::clone(known))
 }
 

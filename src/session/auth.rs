@@ -27,7 +27,8 @@ impl Session {
         if self.facts.tls.is_none() {
             return self.refuse(replies::AUTH_NEEDS_TLS);
         }
-        let Some(mechanism) = Mechanism::parse(mechanism) else {
+        let offered = self.auth_offered();
+        let Some(mechanism) = Mechanism::parse(mechanism).filter(|known| offered.contains(*known)) else {
             return self.refuse(replies::AUTH_MECHANISM_UNKNOWN);
         };
         self.auth_outcome(mechanism, Exchange::begin(mechanism, initial))

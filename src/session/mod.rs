@@ -33,6 +33,7 @@ use crate::mail::{AbortReason, Envelope, SessionFacts, TlsFacts};
 use crate::policy;
 use crate::smtp::command::{Command, CommandError};
 use crate::smtp::ehlo::ClientOffer;
+use crate::smtp::sasl::Mechanisms;
 use crate::smtp::{Reply, replies};
 
 pub use bdat::SWALLOWED_BYTES_MAX;
@@ -83,6 +84,8 @@ pub struct Session {
     forwarded_used: bool,
     /// Messages are taken whole before the upstream hears DATA: a filter may edit at the `message` stage.
     hold: bool,
+    /// What those who verify logins can serve.
+    mechanisms: Mechanisms,
     /// A filter wants to hear what the upstream says to recipients.
     tells_replies: bool,
 }
@@ -91,7 +94,9 @@ impl Session {
     /// A session before its banner.
     #[must_use]
     pub fn new(rules: Rules, limits: Arc<Limits>, facts: Arc<SessionFacts>) -> Session {
+        let mechanisms = rules.config.auth.as_ref().map_or(Mechanisms::NONE, |auth| auth.mechanisms());
         Session {
+            mechanisms,
             rules,
             limits,
             facts,
@@ -137,6 +142,11 @@ impl Session {
             Phase::Addressed(transaction) => Some(&transaction.envelope),
             _ => None,
         }
+    }
+
+    /// What those who verify logins can serve now; until it is told, what the configuration lets one expect.
+    pub fn set_mechanisms(&mut self, served: Mechanisms) {
+        self.mechanisms = served;
     }
 
     /// How the filters want the next message to be taken: asked when they have heard of DATA.

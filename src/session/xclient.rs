@@ -68,7 +68,9 @@ impl Session {
         let Rules { config, listener } = &self.rules;
         let rules = Rules { config: Arc::clone(config), listener: *listener };
         let limits = room.as_ref().map_or_else(|_| Arc::clone(&self.limits), Arc::clone);
+        let mechanisms = self.mechanisms;
         *self = Session::new(rules, limits, Arc::new(facts));
+        self.mechanisms = mechanisms;
         match room {
             Ok(_) => self.begin(self.facts.tls.as_deref().cloned()),
             Err(reply) => Step::Close(vec![reply]),

@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use super::extensions::{FutureRelease, PriorityPolicy, SessionLimits, deliver_by_min};
 use super::reply::Reply;
+use super::sasl::Mechanisms;
 
 /// The upstream's answer to EHLO. An upstream that knows only HELO has the default one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -122,8 +123,8 @@ pub struct ClientOffer {
     /// None: SIZE is not offered; 0: no fixed limit.
     pub size: Option<u64>,
     pub start_tls: bool,
-    /// SASL mechanisms; empty: AUTH is not offered.
-    pub auth: &'static [&'static str],
+    /// Empty: AUTH is not offered.
+    pub auth: Mechanisms,
     pub eight_bit_mime: bool,
     pub smtp_utf8: bool,
     pub dsn: bool,
@@ -151,7 +152,7 @@ pub fn greeting(hostname: &str, offer: &ClientOffer) -> Reply {
         text.push_str("\nSTARTTLS");
     }
     if !offer.auth.is_empty() {
-        write!(text, "\nAUTH {}", offer.auth.join(" ")).unwrap_or_default();
+        write!(text, "\nAUTH {}", offer.auth).unwrap_or_default();
     }
     text.push_str("\nENHANCEDSTATUSCODES");
     let plain = [
@@ -246,7 +247,7 @@ mod tests {
         let all = ClientOffer {
             size: Some(25),
             start_tls: true,
-            auth: &["PLAIN", "LOGIN"],
+            auth: Mechanisms::PASSWORDS,
             eight_bit_mime: true,
             smtp_utf8: true,
             dsn: true,

@@ -1,21 +1,17 @@
-//! `[relay]` and `[auth]`: who may have mail taken to where. What would open the gateway to everybody is refused here.
+//! `[relay]`: who may have mail taken to where. What would open the gateway to everybody is refused here.
 
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
-use crate::config::types::{Auth, Relay};
+use crate::config::types::Relay;
 use crate::config::value::Value;
 
 /// Nobody's own network is wider than this.
 const TRUSTED_V4_PREFIX_MIN: u8 = 8;
 /// Nobody's own network is wider than this.
 const TRUSTED_V6_PREFIX_MIN: u8 = 16;
-
-/// Computing more password hashes at once than this only trades memory (19 MiB each) for nothing.
-const HASHING_CONCURRENT_MAX: u32 = 64;
-const HASHING_CONCURRENT_DEFAULT: usize = 2;
 
 const DOMAIN_HELP: &str = "write \"example.org\" for one domain, \".example.org\" for all its subdomains";
 
@@ -145,15 +141,4 @@ fn refuse_the_world_in_pieces(value: &Value<'_>, networks: &[IpNet], danger: &Da
         let why = format!("adds up to {sum}, which is wider than any one network");
         value.reader.error(too_wide(value, &why, danger));
     }
-}
-
-pub(in crate::config) fn auth(section: &Section<'_>) -> Option<Auth> {
-    if !section.present() {
-        return None;
-    }
-    let password_file = section.required("password-file", "password-file = \"/etc/wasmilter/passwd\"", Value::path);
-    let hashing_concurrent_max = section.get_or("hashing-concurrent", HASHING_CONCURRENT_DEFAULT, |v| {
-        Ok(v.number(1..=HASHING_CONCURRENT_MAX)? as usize)
-    });
-    Some(Auth { password_file: password_file?, hashing_concurrent_max })
 }

@@ -3,6 +3,8 @@
 //!
 //! Base64 is strict: padding is required, and nothing may stand around it.
 
+mod mechanism;
+
 use std::fmt;
 
 use base64::Engine;
@@ -10,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::replies;
 use super::reply::Reply;
+
+pub use mechanism::{Mechanism, Mechanisms};
 
 /// Each of authorization identity, name and password, decoded (RFC 4616 section 2 asks for 255).
 pub const CREDENTIAL_OCTETS_MAX: usize = 255;
@@ -42,31 +46,6 @@ impl Drop for Secret {
         self.0.fill(0);
         // The compiler has to believe that somebody still looks at the zeros.
         std::hint::black_box(&self.0);
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mechanism {
-    Plain,
-    Login,
-}
-
-impl Mechanism {
-    /// As offered in EHLO.
-    pub const NAMES: &'static [&'static str] = &["PLAIN", "LOGIN"];
-
-    /// Any case. None: not offered, 504.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Mechanism> {
-        [Mechanism::Plain, Mechanism::Login].into_iter().find(|known| known.name().eq_ignore_ascii_case(name))
-    }
-
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mechanism::Plain => "PLAIN",
-            Mechanism::Login => "LOGIN",
-        }
     }
 }
 
@@ -237,12 +216,5 @@ mod tests {
             format!("{:?}", credentials("tim", "tanstaaf")),
             r#"Credentials { identity: "tim", password: Secret }"#
         );
-    }
-
-    #[test]
-    fn mechanisms_in_any_case() {
-        assert_eq!(Mechanism::parse("plain"), Some(Mechanism::Plain));
-        assert_eq!(Mechanism::parse("SCRAM-SHA-256"), None);
-        assert!(Mechanism::NAMES.iter().all(|name| Mechanism::parse(name).is_some_and(|known| known.name() == *name)));
     }
 }

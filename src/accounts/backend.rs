@@ -1,0 +1,105 @@
+//! One place where accounts are, as `[[auth.backend]]` names it, and what it can be asked. A backend of another kind
+//! is one more variant here, with a file of its own for its protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{AuthBackend, AuthBackendKind};
+use crate::smtp::sasl::{Mechanisms, Secret};
+
+use super::file::{PasswordFile, PasswordFileError};
+use super::hashing::Hashing;
+
+/// What one backend says of a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is this account's.
+    Good(Arc<str>),
+    /// It knows the account, and this is not its credential; or it cannot tell the two apart and speaks for all. No
+    /// other backend is asked.
+    Bad,
+    /// It knows no such account: the next one is asked.
+    NotMine,
+    /// It is away, or too busy, or said what cannot be understood. No other backend is asked.
+    Unavailable,
+}
+
+/// Why a backend cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    #[error(transparent)]
+    PasswordFile(#[from] PasswordFileError),
+}
+
+/// One of several, with its own terms.
+pub(super) struct Backend {
+    pub(super) name: String,
+    /// How long its positive answers are believed.
+    pub(super) cache: Option<Duration>,
+    kind: Kind,
+}
+
+enum Kind {
+    File(Arc<PasswordFile>),
+}
+
+impl Backend {
+    /// # Errors
+    /// What of it cannot be set up. A backend that is somewhere else may well be away now; that is no error.
+    pub(super) fn load(settings: &AuthBackend) -> Result<Backend, BackendError> {
+        let kind = match &settings.kind {
+            AuthBackendKind::File { path } => Kind::File(Arc::new(PasswordFile::load(path)?)),
+        };
+        Ok(Backend { name: settings.name.clone(), cache: settings.cache, kind })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_file(name: &str, file: PasswordFile, cache: Option<Duration>) -> Backend {
+        Backend { name: name.to_owned(), cache, kind: Kind::File(Arc::new(file)) }
+    }
+
+    /// The mechanisms that somebody who has an account there could use.
+    pub(super) fn serves(&self) -> Mechanisms {
+        match &self.kind {
+            Kind::File(_) => Mechanisms::PASSWORDS,
+        }
+    }
+
+    /// What the operator should hear although it was set up.
+    pub(super) fn warnings(&self) -> &[String] {
+        match &self.kind {
+            Kind::File(file) => file.warnings(),
+        }
+    }
+
+    /// How many accounts it holds, where that can be known.
+    pub(super) fn count(&self) -> usize {
+        match &self.kind {
+            Kind::File(file) => file.count(),
+        }
+    }
+
+    /// Whether this is the account's password. An unknown name costs nothing here: see [`Backend::decoy`].
+    pub(super) async fn verify_password(&self, name: &str, password: &Secret, hashing: &Hashing) -> Verdict {
+        match &self.kind {
+            Kind::File(file) if !file.knows(name) => Verdict::NotMine,
+            Kind::File(file) => {
+                let (file, name, password) = (Arc::clone(file), name.to_owned(), password.clone());
+                let verified = hashing.compute(move || file.verify(&name, password.reveal()));
+                verified.await.unwrap_or(Verdict::Unavailable)
+            }
+        }
+    }
+
+    /// The work that a wrong password would have been, for a name that nobody knows. None: this backend does no such
+    /// work here, whatever the name.
+    pub(super) async fn decoy(&self, password: &Secret, hashing: &Hashing) -> Option<Verdict> {
+        match &self.kind {
+            Kind::File(file) => {
+                let (file, password) = (Arc::clone(file), password.clone());
+                let done = hashing.compute(move || file.decoy(password.reveal())).await;
+                Some(done.map_or(Verdict::Unavailable, |()| Verdict::NotMine))
+            }
+        }
+    }
+}
