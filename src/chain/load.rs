@@ -8,6 +8,7 @@ use super::when::Conditions;
 use crate::config::{self, Config};
 use crate::filter::{Host, HostOptions, LoadError, Memory, Outside, Profile, Program};
 use crate::mail::Stage;
+use crate::policy::tables::{Lookup, Tables};
 use crate::state::tables::{Table, TableError};
 
 /// The filters cannot be loaded: says which, why, and what to do.
@@ -139,6 +140,13 @@ impl Chain {
         let listeners = config.listeners.iter().map(|l| Arc::new(listener(l, config, &programs))).collect();
         let (host, tables) = (self.host.clone(), self.tables.clone());
         Ok(Chain { host, options: self.options, programs, tables, listeners })
+    }
+
+    /// All tables of the configuration, for policy.
+    #[must_use]
+    pub fn tables(&self) -> Tables {
+        let one = |table: &Arc<Table>| (table.name().to_owned(), Arc::clone(table) as Arc<dyn Lookup>);
+        self.tables.iter().map(one).collect()
     }
 
     fn program(&self, name: &str) -> Option<&Arc<Program>> {

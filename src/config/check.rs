@@ -1,8 +1,9 @@
 //! What concerns several sections at once: listeners and their TLS and AUTH, loops, things that nobody uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use super::access::AccessRule;
 use super::behind::{Identify, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamProtocol, UpstreamTls};
 use super::conditions;
 use super::edge::ProxyTls;
@@ -342,11 +343,15 @@ fn unused(config: &Config, reader: &Reader<'_>) {
             );
         }
     }
-    for table in &config.tables {
-        if config.filters.iter().all(|filter| !filter.grants.tables.iter().flatten().any(|name| *name == table.name)) {
-            let title = format!("no filter may look into the table \"{}\"", table.name);
-            warn(&format!("table.{}", table.name), title, "add it to grants = { tables = [\"…\"] } of a filter");
-        }
+    let granted = config.filters.iter().flat_map(|filter| filter.grants.tables.iter().flatten()).map(String::as_str);
+    let used: BTreeSet<&str> = granted.chain(config.access.iter().flat_map(AccessRule::tables)).collect();
+    for table in config.tables.iter().filter(|table| !used.contains(table.name.as_str())) {
+        let title = format!("nobody looks into the table \"{}\"", table.name);
+        warn(
+            &format!("table.{}", table.name),
+            title,
+            "add it to grants = { tables = [\"…\"] } of a filter, or name it in [[access]]",
+        );
     }
 }
 

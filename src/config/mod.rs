@@ -3,6 +3,7 @@
 //! Nothing here opens a file, not even the configuration itself, or asks the system anything: whether a certificate,
 //! a filter or a table is there is for whoever uses it, and for `wasmilter check`.
 
+mod access;
 mod auth;
 mod behind;
 mod check;
@@ -31,6 +32,7 @@ mod url;
 mod value;
 mod when;
 
+pub use access::*;
 pub use auth::*;
 pub use behind::*;
 pub use edge::*;

@@ -2,10 +2,12 @@
 
 use toml::de::DeTable;
 
+use super::access::AccessRule;
 use super::behind::{Route, Upstream};
 use super::edge::TlsVersion;
 use super::problem::{ConfigErrors, Problem, Warning};
-use super::read::{auth, bounds, edge, filter, listener, relay, route, service, table, upstream};
+use super::read::table::TableNames;
+use super::read::{access, auth, bounds, edge, filter, listener, relay, route, service, table, upstream};
 use super::reader::{Environment, Reader};
 use super::section::Section;
 use super::types::{Config, Filter, Limits, Listener, Table};
@@ -78,6 +80,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let (filters, filter_names) = filters(top, &table_names, upstreams.as_deref());
     let listeners = listeners(top, tls_given, &filter_names);
     let routes = routes(top, upstreams.as_deref(), listeners.as_deref());
+    let access = access(top, listeners.as_deref(), &table::names(&tables, &table_names));
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
     let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
     let engine = service::engine(&top.section("engine", &schema::ENGINE));
@@ -94,6 +97,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
         upstreams: upstreams?,
         routes,
         relay,
+        access,
         auth,
         limits,
         networks,
@@ -178,6 +182,20 @@ fn routes(top: &Section<'_>, upstreams: Option<&[Upstream]>, listeners: Option<&
     let upstreams: Vec<&str> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     let listeners: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
     sections.iter().filter_map(|section| route::read(section, &upstreams, &listeners)).collect()
+}
+
+fn access(top: &Section<'_>, listeners: Option<&[Listener]>, tables: &TableNames) -> Vec<AccessRule> {
+    let sections = top.sections("access", &schema::ACCESS);
+    too_many(top, "access", sections.len());
+    let Some(listeners) = listeners else { return Vec::new() };
+    let listeners: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+    let rules: Vec<AccessRule> =
+        sections.iter().filter_map(|section| access::read(section, &listeners, tables)).collect();
+    let paths = rules.iter().enumerate().map(|(place, one)| (one.name.as_str(), format!("access.{place}.name")));
+    if !top.reader.failed() {
+        check::unique("access rule", paths, top.reader);
+    }
+    rules
 }
 
 pub(super) fn too_many(top: &Section<'_>, key: &str, count: usize) {

@@ -14,8 +14,8 @@ pub(super) struct Shape {
 pub(super) const TOP: Shape = Shape {
     title: "",
     keys: &[
-        "hostname", "listener", "tls", "upstream", "route", "relay", "auth", "limits", "network", "rates", "timeouts",
-        "filter", "table", "engine", "spool", "resolver", "log", "admin", "shutdown",
+        "hostname", "listener", "tls", "upstream", "route", "relay", "access", "auth", "limits", "network", "rates",
+        "timeouts", "filter", "table", "engine", "spool", "resolver", "log", "admin", "shutdown",
     ],
 };
 
@@ -83,6 +83,28 @@ pub(super) const ROUTE: Shape =
     Shape { title: "[[route]]", keys: &["listeners", "identities", "senders", "recipients", "upstream"] };
 
 pub(super) const RELAY: Shape = Shape { title: "[relay]", keys: &["domains", "trusted-networks"] };
+
+pub(super) const ACCESS: Shape = Shape {
+    title: "[[access]]",
+    keys: &[
+        "name",
+        "listeners",
+        "at",
+        "client",
+        "helo",
+        "sender",
+        "recipient",
+        "identity",
+        "authenticated",
+        "tls",
+        "action",
+        "reply",
+        "would",
+    ],
+};
+
+/// A table in place of a list.
+pub(super) const ACCESS_TABLE: Shape = Shape { title: "[access.sender]", keys: &["table"] };
 
 pub(super) const AUTH: Shape =
     Shape { title: "[auth]", keys: &["password-file", "backend", "mechanisms", "hashing-concurrent", "cache-entries"] };
@@ -252,6 +274,7 @@ pub(super) const ALL: &[&Shape] = &[
     &SERVER,
     &ROUTE,
     &RELAY,
+    &ACCESS,
     &AUTH,
     &AUTH_BACKEND,
     &LIMITS,

@@ -109,6 +109,8 @@ fn the_examples_of_the_reference_are_right() {
                 _ if at == number => format!("{example}\n"),
                 "#tls = \"none\"" => beside_example(key).to_owned(),
                 "#client-certificate = \"off\"" if key == "client-ca" => "client-certificate = \"ask\"\n".to_owned(),
+                // What is known at helo is not all there is.
+                "at = \"helo\"" if ["sender", "recipient"].contains(&key) => "at = \"rcpt\"\n".to_owned(),
                 "#dnssec = false" if key == "trust-anchor" => "dnssec = true\n".to_owned(),
                 _ if replaced.iter().any(|start| line.starts_with(start)) => "\n".to_owned(),
                 _ => format!("{line}\n"),

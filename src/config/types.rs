@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::access::AccessRule;
 use super::auth::Auth;
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
 use super::edge::{Handshakes, TlsFiles, Trust};
@@ -31,6 +32,8 @@ pub struct Config {
     /// In their order: the first that matches decides.
     pub routes: Vec<Route>,
     pub relay: Relay,
+    /// In their order: of each stage, the first that matches decides.
+    pub access: Vec<AccessRule>,
     pub auth: Option<Auth>,
     /// Bounds of one session, for everybody whom no `networks` entry names.
     pub limits: Limits,

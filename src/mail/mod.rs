@@ -6,6 +6,7 @@ mod introduced;
 mod marks;
 mod peer;
 pub mod proxy;
+mod ruled;
 mod verdict;
 
 pub use edit::Edit;
@@ -13,6 +14,7 @@ pub use envelope::{Envelope, Recipient, Sender};
 pub use introduced::{Forwarded, Introduced, Proxied};
 pub use marks::{Marks, Symbol, Unmarked};
 pub use peer::{AuthFacts, Hello, PeerName, SessionFacts, TlsFacts};
+pub use ruled::Ruled;
 pub use verdict::{
     AbortReason, Action, Delivery, Ending, Fault, FaultKind, RecipientReply, Stage, Summary, UnknownCommand, Verdict,
 };

@@ -1,7 +1,9 @@
 //! Floor 3: pure decisions. Time is an argument; nothing here waits or remembers.
 
+pub mod access;
 pub mod hello;
 pub mod limits;
 pub mod relay;
 pub mod routes;
+pub mod tables;
 pub mod when;

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::mail::SessionFacts;
+use crate::mail::{Ruled, SessionFacts};
 
 /// A client was turned away before its session began.
 pub fn connection_refused(listener: &str, peer: IpAddr, limit: &'static str) {
@@ -21,6 +21,28 @@ pub fn not_proxied(listener: &str, peer: IpAddr, reason: &str) {
 /// A limit was reached inside a session.
 pub fn limit_reached(session: &SessionFacts, limit: &'static str) {
     tracing::info!(peer = %session.peer.ip(), listener = &*session.listener, session = &*session.id, limit, "limit reached");
+}
+
+/// A rule of the operator's matched: `reply` is what the client hears, or with `would` what it would have heard. What
+/// was permitted is told at `debug`.
+pub fn ruled(session: &SessionFacts, ruled: &Ruled) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                peer = %session.peer.ip(),
+                listener = &*session.listener,
+                session = &*session.id,
+                rule = &*ruled.rule,
+                stage = ruled.stage.name(),
+                action = ruled.action,
+                would = ruled.would,
+                about = ruled.about,
+                reply = ruled.reply.as_ref().map(tracing::field::display),
+                "access rule"
+            )
+        };
+    }
+    if ruled.reply.is_some() { line!(info) } else { line!(debug) }
 }
 
 /// A login failed: the name as it was said, whether or not there is such an account.
@@ -134,6 +156,25 @@ mod tests {
             " INFO connection refused peer=192.0.2.1 listener=mx limit=connections-at-once"
         );
         assert!(text(|| limit_reached(&facts(), "messages-per-address")).contains("limit=messages-per-address"));
+    }
+
+    #[test]
+    fn a_rule_is_named() {
+        let reply = Some(crate::smtp::replies::ACCESS_REJECTED);
+        let ruled_so = Ruled {
+            rule: "no-dialups".into(),
+            stage: crate::mail::Stage::Helo,
+            action: "reject",
+            would: true,
+            reply,
+            about: "a\nb".to_owned(),
+        };
+        assert_eq!(
+            timeless(text(|| ruled(&facts(), &ruled_so)).trim_end()),
+            " INFO access rule peer=2001:db8::1 listener=mx session=5f3a rule=no-dialups stage=helo action=reject \
+             would=true about=\"a\\nb\" reply=\"554 5.7.1 Access denied\""
+        );
+        assert_eq!(text(|| ruled(&facts(), &Ruled { reply: None, ..ruled_so })), "");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder a
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::Outcome;
+use crate::mail::Ruled;
 
 /// From a local delivery to a ten-minute wait for the upstream.
 const SECONDS_BUCKETS: [f64; 14] =
@@ -29,7 +30,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 22] = [
+pub const DESCRIBED: [(&str, Kind, &str); 23] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -61,6 +62,7 @@ pub const DESCRIBED: [(&str, Kind, &str); 22] = [
         Kind::Counter,
         "Refusals by rate limit, by the limit's name in the configuration",
     ),
+    ("wasmilter_access_rules_total", Kind::Counter, "Access rules that matched, by rule, action and would"),
     ("wasmilter_breaker_open", Kind::Gauge, "Whether calls of a filter do not wait for an instance for now"),
     ("wasmilter_shadow_total", Kind::Counter, "What filters in shadow would have said, beside what happened"),
     ("wasmilter_faults_total", Kind::Counter, "Filters that failed, by filter and kind"),
@@ -225,6 +227,16 @@ impl Metrics {
         }
     }
 
+    /// A rule of the operator's matched.
+    pub fn ruled(&self, ruled: &Ruled) {
+        let labels = vec![
+            Label::new("rule", ruled.rule.to_string()),
+            Label::from_static_parts("action", ruled.action),
+            Label::from_static_parts("would", if ruled.would { "true" } else { "false" }),
+        ];
+        self.0.counter("wasmilter_access_rules_total", labels).increment(1);
+    }
+
     /// A TLS handshake with a client is over.
     pub fn handshake(&self, done: Result<(), ()>) {
         let [good, failed] = &self.0.handshakes;
@@ -318,6 +330,11 @@ mod tests {
         assert!(text.lines().any(|found| found == line), "no {line:?} in:\n{text}");
     }
 
+    fn ruled() -> Ruled {
+        let (rule, about) = ("no-dialups".into(), String::new());
+        Ruled { rule, stage: crate::mail::Stage::Connect, action: "reject", would: true, reply: None, about }
+    }
+
     #[test]
     fn what_happens_is_counted_under_the_documented_names() {
         let metrics = Metrics::detached().unwrap();
@@ -337,6 +354,7 @@ mod tests {
         metrics.handshake(Ok(()));
         metrics.handshake(Err(()));
         metrics.limited("messages-per-address");
+        metrics.ruled(&ruled());
         let text = metrics.render();
         has(&text, r#"wasmilter_sessions_total{listener="mx"} 2"#);
         has(&text, r#"wasmilter_sessions_open{listener="mx"} 1"#);
@@ -354,6 +372,7 @@ mod tests {
         has(&text, r#"wasmilter_auth_total{result="bad"} 1"#);
         has(&text, r#"wasmilter_tls_handshakes_total{result="failed"} 1"#);
         has(&text, r#"wasmilter_limits_refused_total{limit="messages-per-address"} 1"#);
+        has(&text, r#"wasmilter_access_rules_total{rule="no-dialups",action="reject",would="true"} 1"#);
         has(&text, &format!(r#"wasmilter_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION")));
         drop(open);
         has(&metrics.render(), r#"wasmilter_sessions_open{listener="mx"} 0"#);
@@ -365,6 +384,7 @@ mod tests {
         let _open = metrics.session(&"mx".into());
         metrics.upstream_error("connect");
         metrics.limited("connections-at-once");
+        metrics.ruled(&ruled());
         metrics.upkeep();
         let text = metrics.render();
         for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {

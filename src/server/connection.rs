@@ -76,7 +76,7 @@ impl Connection {
         room: ConnectionGuard,
     ) -> Connection {
         let config = &generation.config;
-        let rules = Rules { config: Arc::clone(config), listener };
+        let rules = Rules { config: Arc::clone(config), listener, tables: generation.tables.clone() };
         let (limits, rates) = generation.limits_for(facts.peer.ip());
         let chain = SessionChain::new(generation.chain.load_full(), &facts.listener);
         let io = ClientIo::new(stream, config.timeouts.write);
@@ -155,6 +155,10 @@ impl Connection {
                 }
                 Step::TellReply(told, then) => {
                     Box::pin(self.tell_reply(&told)).await;
+                    *then
+                }
+                Step::TellRules(told, then) => {
+                    self.record.ruled(&self.session, &told);
                     *then
                 }
                 Step::Charge(charge) => {

@@ -15,6 +15,7 @@ use crate::net::dial::{Dial, Tcp};
 use crate::net::dns::{Resolver, ResolverError};
 use crate::net::tls::{Acceptor, Identity, NextHandshakes, Terms, TlsError};
 use crate::policy;
+use crate::policy::tables::Tables;
 use crate::report::Metrics;
 use crate::session::Question;
 use crate::smtp::Reply;
@@ -62,6 +63,8 @@ pub struct Generation {
     pub(super) config: Arc<Config>,
     /// Another one once a filter was exchanged.
     pub(super) chain: ArcSwap<Chain>,
+    /// For policy; those that filters look into, too.
+    pub(super) tables: Tables,
     pub(super) upstreams: Upstreams,
     pub(super) resolver: Resolver,
     /// What deferred upstreams answered about recipients.
@@ -107,6 +110,7 @@ impl Generation {
         let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
         Ok(Generation {
             limits: Arc::new(config.limits.clone()),
+            tables: chain.tables(),
             chain: ArcSwap::from_pointee(chain),
             upstreams,
             resolver,

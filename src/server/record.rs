@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::accounts::Verification;
 use crate::chain;
-use crate::mail::{AbortReason, Action, Delivery, Ending, Envelope, Marks, Recipient, Summary};
+use crate::mail::{AbortReason, Action, Delivery, Ending, Envelope, Marks, Recipient, Ruled, Summary};
 use crate::report::metrics::{Login, OpenSession};
 use crate::report::{FilterSaid, Metrics, Outcome, Transaction, event};
 use crate::session::Session;
@@ -266,6 +266,14 @@ impl Record {
     pub(super) fn limited(&self, session: &Session, limit: &'static str) {
         self.metrics.limited(limit);
         event::limit_reached(session.facts(), limit);
+    }
+
+    /// Rules of the operator's matched.
+    pub(super) fn ruled(&self, session: &Session, told: &[Ruled]) {
+        for ruled in told {
+            self.metrics.ruled(ruled);
+            event::ruled(session.facts(), ruled);
+        }
     }
 
     pub(super) fn handshake(&self, session: &Session, result: Result<(), &str>) {

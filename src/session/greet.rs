@@ -9,6 +9,7 @@ use crate::smtp::extensions::SessionLimits;
 use crate::smtp::sasl::Mechanisms;
 use crate::smtp::{Command, Reply, ehlo, replies};
 
+use super::access::{Said, tell_rules};
 use super::group::{AfterReset, Awaited};
 use super::phase::{Pending, Phase};
 use super::received::RECEIVED_BYTES_MAX;
@@ -17,12 +18,17 @@ use super::{Ask, Chunk, Session, Step, Unreached};
 
 impl Session {
     pub(super) fn begin(&mut self, tls: Option<TlsFacts>) -> Step {
-        if let Some(tls) = tls {
-            self.pending = Pending::BeginTls;
-            return Step::Consult(Ask::Tls(self.set_tls(tls)));
-        }
-        self.pending = Pending::Connect;
-        Step::Consult(Ask::Connect)
+        let tls = tls.map(|tls| self.set_tls(tls));
+        let told = match self.rules_permit(Said::Connect) {
+            Ok(told) => told,
+            Err(refused) => return refused,
+        };
+        let (pending, ask) = match tls {
+            Some(tls) => (Pending::BeginTls, Ask::Tls(tls)),
+            None => (Pending::Connect, Ask::Connect),
+        };
+        self.pending = pending;
+        tell_rules(told, Step::Consult(ask))
     }
 
     /// On implicit TLS a refusal at `tls` is the banner.
@@ -80,8 +86,12 @@ impl Session {
         if let Some(reply) = self.helo_refusal(name) {
             return self.refuse(reply);
         }
+        let told = match self.rules_permit(Said::Helo(name)) {
+            Ok(told) => told,
+            Err(refused) => return refused,
+        };
         self.pending = Pending::Helo(hello.clone());
-        Step::Consult(Ask::Helo(hello))
+        tell_rules(told, Step::Consult(Ask::Helo(hello)))
     }
 
     pub(super) fn weigh_helo(&mut self, hello: Hello, verdict: Verdict) -> Step {

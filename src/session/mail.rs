@@ -10,6 +10,7 @@ use crate::smtp::params::{BodyKind, MailParams, Param, Params};
 use crate::smtp::sasl::Mechanisms;
 use crate::smtp::{Reply, ReversePath, replies};
 
+use super::access::{Said, tell_rules};
 use super::destination::Destination;
 use super::group::Awaited;
 use super::phase::{Mail, Pending, Phase, Transaction};
@@ -45,6 +46,10 @@ impl Session {
             Ok(checked) => checked,
             Err(reply) => return self.refuse(reply),
         };
+        let told = match self.rules_permit(Said::Mail(&path)) {
+            Ok(told) => told,
+            Err(refused) => return refused,
+        };
         // RFC 4954 5: who is not trusted to name the submitter has said that it is not known.
         if let Some(submitter) = params.get_mut("AUTH")
             && self.standing() != Standing::MayRelay
@@ -56,7 +61,7 @@ impl Session {
         let filters = self.choose_filters(&sender);
         let mail = Mail { sender, smtp_utf8: checked.smtp_utf8, binary, filters, route: None };
         self.pending = Pending::MailGate(Box::new(mail));
-        Step::Charge(Charge::Message)
+        tell_rules(told, Step::Charge(Charge::Message))
     }
 
     /// The transaction before this one ended with its upstream connection; a 503 would be read as "for good".

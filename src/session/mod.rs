@@ -4,6 +4,7 @@
 //! No socket, no clock, no task: same inputs, same steps. Each command has a file of its own that reads
 //! `check` (may this be asked?), `weigh` (what did the filters say?), `settle` (what did the upstream say?).
 
+mod access;
 mod auth;
 mod bdat;
 mod data;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use crate::config::{Config, Limits, Listener, Protocol};
 use crate::mail::{AbortReason, Envelope, SessionFacts, TlsFacts};
 use crate::policy;
+use crate::policy::tables::Tables;
 use crate::smtp::command::{Command, CommandError};
 use crate::smtp::ehlo::ClientOffer;
 use crate::smtp::sasl::Mechanisms;
@@ -50,6 +52,8 @@ pub struct Rules {
     pub config: Arc<Config>,
     /// Which of `config.listeners`.
     pub listener: usize,
+    /// What `config` names, with its content; a reload brings new content into open sessions.
+    pub tables: Tables,
 }
 
 impl Rules {

@@ -6,6 +6,7 @@ use crate::smtp::ehlo::Offer;
 use crate::smtp::params::{Params, RcptParams};
 use crate::smtp::{ForwardPath, Reply, replies};
 
+use super::access::{Said, tell_rules};
 use super::group::Awaited;
 use super::mail::{Passage, passage};
 use super::phase::{Pending, Phase, Rcpt, Transaction};
@@ -43,14 +44,21 @@ impl Session {
         if let Err(denied) = self.permitted(standing, &path) {
             return self.refuse(denied);
         }
+        let told = match self.rules_permit(Said::Rcpt(&path)) {
+            Ok(told) => told,
+            Err(refused) => return refused,
+        };
         let filters = match self.filters_for(&path) {
             Ok(filters) => filters,
-            Err(others) => return self.say(others),
+            Err(others) => {
+                let step = self.say(others);
+                return tell_rules(told, step);
+            }
         };
         let said = Recipient { path, params };
         let rcpt = Rcpt { recipient: said.clone(), said, to_add: Vec::new(), filters, route: None };
         self.pending = Pending::RcptGate(Box::new(rcpt));
-        Step::Charge(Charge::Recipient)
+        tell_rules(told, Step::Charge(Charge::Recipient))
     }
 
     fn permitted(&self, standing: Standing, path: &ForwardPath) -> Result<(), Reply> {

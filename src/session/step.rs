@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::config::Limits;
 use crate::mail::{
-    AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, RecipientReply, Sender, Stage, TlsFacts, UnknownCommand,
-    Verdict,
+    AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, RecipientReply, Ruled, Sender, Stage, TlsFacts,
+    UnknownCommand, Verdict,
 };
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
@@ -100,6 +100,8 @@ pub enum Step {
     Tell(Ended, Box<Step>),
     /// Tell them what the upstream said to a recipient, then go on with the boxed step.
     TellReply(Box<RecipientReply>, Box<Step>),
+    /// Tell of the operator's rules that matched, then go on with the boxed step.
+    TellRules(Vec<Ruled>, Box<Step>),
     /// Count against the limits that span sessions.
     Charge(Charge),
     /// Find out what the upstream offers (from an answer young enough, else by connecting).

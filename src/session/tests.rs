@@ -11,6 +11,11 @@ use crate::mail::{Action, Edit, PeerName, Recipient, Verdict};
 use crate::smtp::{ForwardPath, Offer, Params};
 
 fn config() -> Arc<Config> {
+    config_with("")
+}
+
+/// With more sections.
+fn config_with(more: &str) -> Arc<Config> {
     let text = r#"
         hostname = "mx.example.org"
         [upstream]
@@ -21,7 +26,7 @@ fn config() -> Arc<Config> {
         name = "mx"
         address = "127.0.0.1:2525"
     "#;
-    Arc::new(crate::config::parse(text, "test.toml", &|_| None).unwrap())
+    Arc::new(crate::config::parse(&format!("{text}{more}"), "test.toml", &|_| None).unwrap())
 }
 
 fn session() -> Session {
@@ -42,7 +47,7 @@ fn session_with(config: Arc<Config>) -> Session {
         introduced: None,
     };
     let limits = Arc::new(Limits { errors: None, idle_commands: None, ..config.limits.clone() });
-    Session::new(Rules { config, listener: 0 }, limits, Arc::new(facts))
+    Session::new(Rules { config, listener: 0, tables: Tables::default() }, limits, Arc::new(facts))
 }
 
 /// What the world around the session says; chosen by the property test.
@@ -77,7 +82,7 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
                 let (verdict, edits) = verdict(*verdicts.next().unwrap(), &ask);
                 session.handle(Input::Verdict(verdict, edits))
             }
-            Step::Tell(_, then) | Step::TellReply(_, then) => *then,
+            Step::Tell(_, then) | Step::TellReply(_, then) | Step::TellRules(_, then) => *then,
             Step::Charge(_) => session.handle(Input::Charged(Ok(()))),
             Step::AskOffer | Step::Reach { .. } => session.handle(Input::Reached(Ok(Arc::new(Offer::default())))),
             Step::Forward(_, line) => {
@@ -195,6 +200,27 @@ fn command() -> impl Strategy<Value = String> {
         Just("AUTH PLAIN AGEAYg==".to_owned()),
         "[ -~]{0,40}",
     ]
+}
+
+/// One rule of the operator's, whatever it says.
+fn rule() -> impl Strategy<Value = String> {
+    let at = prop_oneof![Just("connect"), Just("helo"), Just("mail"), Just("rcpt"), Just("rcpt")];
+    let action = prop_oneof![Just("permit"), Just("permit"), Just("reject"), Just("defer"), Just("disconnect")];
+    let condition = prop_oneof![
+        Just(("connect", "")),
+        Just(("connect", "client = ['192.0.2.0/24']")),
+        Just(("helo", "helo = ['client.test']")),
+        Just(("mail", "sender = ['/./']")),
+        Just(("rcpt", "recipient = ['elsewhere.test', '/elsewhere/']")),
+        Just(("rcpt", "recipient = ['/.*/']")),
+    ];
+    (at, action, condition, any::<bool>()).prop_map(|(at, action, (known, condition), would)| {
+        const ORDER: [&str; 4] = ["connect", "helo", "mail", "rcpt"];
+        let place = |stage| ORDER.iter().position(|one| *one == stage).unwrap();
+        let at = ORDER[place(at).max(place(known))];
+        let would = would && action != "permit";
+        format!("at = {at:?}\naction = {action:?}\nwould = {would}\n{condition}\n")
+    })
 }
 
 /// A session that has said which account it wants, up to the question for the limits and the verifier's answer.
@@ -383,6 +409,24 @@ proptest! {
         groups in any::<bool>(),
     ) {
         let upstream = run(&mut session(), &commands, &World { verdicts, answers, groups });
+        for line in upstream.iter().filter(|line| line.starts_with("RCPT")) {
+            let plain = line.trim_end();
+            prop_assert!(plain == "RCPT TO:<b@example.org>" || plain == "RCPT TO:<b@EXAMPLE.ORG.>", "{}", plain);
+        }
+    }
+
+    #[test]
+    fn no_rule_lets_through_what_relay_policy_refused(
+        rules in prop::collection::vec(rule(), 0..6),
+        commands in prop::collection::vec(command(), 0..30),
+        verdicts in prop::collection::vec(any::<u8>(), 1..20),
+        groups in any::<bool>(),
+    ) {
+        let named = rules.iter().enumerate().map(|(place, rule)| format!("[[access]]\nname = \"r{place}\"\n{rule}"));
+        let mut session = session_with(config_with(&named.collect::<String>()));
+        let commands: Vec<String> =
+            ["EHLO client.test", "MAIL FROM:<a@client.test>"].map(str::to_owned).into_iter().chain(commands).collect();
+        let upstream = run(&mut session, &commands, &World { verdicts, answers: vec![250], groups });
         for line in upstream.iter().filter(|line| line.starts_with("RCPT")) {
             let plain = line.trim_end();
             prop_assert!(plain == "RCPT TO:<b@example.org>" || plain == "RCPT TO:<b@EXAMPLE.ORG.>", "{}", plain);

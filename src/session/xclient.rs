@@ -15,7 +15,7 @@ use crate::smtp::{Reply, replies};
 
 use super::phase::{Pending, Phase};
 use super::weigh::{Weighed, weigh};
-use super::{Ask, Names, Rules, Session, Step};
+use super::{Ask, Names, Session, Step};
 
 /// The mechanism of a login that XCLIENT names, as Postfix calls it.
 const LOGIN_BY_XCLIENT: &str = "XCLIENT";
@@ -65,8 +65,7 @@ impl Session {
 
     /// The driver has room for the client that was named, or not: from here on the session is its.
     pub(super) fn settle_introduced(&mut self, facts: SessionFacts, room: Result<Arc<Limits>, Reply>) -> Step {
-        let Rules { config, listener } = &self.rules;
-        let rules = Rules { config: Arc::clone(config), listener: *listener };
+        let rules = self.rules.clone();
         let limits = room.as_ref().map_or_else(|_| Arc::clone(&self.limits), Arc::clone);
         let mechanisms = self.mechanisms;
         *self = Session::new(rules, limits, Arc::new(facts));

@@ -166,6 +166,12 @@ pub const TOO_MANY_RECIPIENTS: Reply = say(452, (4, 5, 3), "Too many recipients,
 /// After a banner that was a refusal, until QUIT (RFC 5321 3.1).
 pub const REFUSED_SESSION: Reply = say(503, (5, 5, 1), "Error: this session was refused, only QUIT is heard");
 
+// ── The operator's rules, where they have no words of their own ──
+
+pub const ACCESS_REJECTED: Reply = say(554, (5, 7, 1), "Access denied");
+pub const ACCESS_DEFERRED: Reply = say(450, (4, 7, 1), "Access denied for now, try again later");
+pub const ACCESS_DISCONNECTED: Reply = say(421, (4, 7, 1), "Access denied, closing the connection");
+
 // ── The message ──
 
 pub const MESSAGE_TOO_BIG: Reply = say(552, (5, 3, 4), "Message too big");

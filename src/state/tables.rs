@@ -13,6 +13,7 @@ use prefix_trie::PrefixMap;
 use regex::{RegexBuilder, RegexSet, RegexSetBuilder};
 
 use crate::config::{self, TableKind, TableSource};
+use crate::policy;
 
 /// Octets of one table file.
 pub const TABLE_FILE_BYTES_MAX: u64 = 256 << 20;
@@ -80,10 +81,31 @@ impl Table {
         self.index.load().lookup(key).map(str::to_owned)
     }
 
+    /// How its content is looked up.
+    #[must_use]
+    pub fn kind(&self) -> TableKind {
+        match &**self.index.load() {
+            Index::Exact(_) => TableKind::Exact,
+            Index::Domain(_) => TableKind::Domain,
+            Index::Cidr { .. } => TableKind::Cidr,
+            Index::Regex { .. } => TableKind::Regex,
+        }
+    }
+
     /// Whether an entry matches `key`.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
         key.len() <= TABLE_KEY_BYTES_MAX && self.index.load().lookup(key).is_some()
+    }
+}
+
+impl policy::tables::Lookup for Table {
+    fn find(&self, key: &str) -> Option<String> {
+        self.lookup(key)
+    }
+
+    fn kind(&self) -> TableKind {
+        self.kind()
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a section: its keys, their defaults, and what is wrong within it. What concerns several sections is
 //! `check`'s.
 
+pub(super) mod access;
 pub(super) mod auth;
 pub(super) mod bounds;
 pub(super) mod edge;

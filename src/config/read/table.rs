@@ -7,6 +7,7 @@ use toml::de::DeValue;
 use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
+use crate::config::suggest;
 use crate::config::types::{Table, TableKind, TableSource};
 use crate::config::value::Value;
 
@@ -19,6 +20,40 @@ const KIND_CHOICES: &[(&str, TableKind)] = &[
 
 const ENTRIES_HELP: &str =
     "write entries = [\"one\", \"two\"], entries = { one = \"its value\" }, or file = \"blocked.txt\"";
+
+/// The tables of the file, for sections that name them.
+#[derive(Debug, Default)]
+pub(in crate::config) struct TableNames(pub(in crate::config) Vec<Named>);
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::config) struct Named {
+    pub(in crate::config) name: String,
+    /// None: its section has an error, which was noted.
+    pub(in crate::config) kind: Option<TableKind>,
+}
+
+/// From what could be read, and all names there are.
+pub(in crate::config) fn names(tables: &[Table], names: &[String]) -> TableNames {
+    let kind = |name: &str| tables.iter().find(|table| table.name == name).map(|table| table.kind);
+    TableNames(names.iter().map(|name| Named { name: name.clone(), kind: kind(name) }).collect())
+}
+
+impl TableNames {
+    pub(super) fn named(&self, value: &Value<'_>) -> Result<Named, Problem> {
+        let name = value.text()?;
+        if let Some(known) = self.0.iter().find(|known| known.name == name) {
+            return Ok(known.clone());
+        }
+        let problem = value.error("is not the name of a table");
+        let known = || self.0.iter().map(|known| known.name.as_str());
+        Err(match suggest::nearest(&name, known()) {
+            Some(near) => problem.help(format!("did you mean \"{near}\"?")),
+            None if self.0.is_empty() => problem.help("there is no [table.NAME] in this file"),
+            None => problem.help(format!("this file has: {}", known().collect::<Vec<_>>().join(", "))),
+        })
+    }
+}
 
 pub(in crate::config) fn read(name: &str, section: &Section<'_>) -> Option<Table> {
     let named = names::name(name).map_err(|why| {
