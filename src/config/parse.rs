@@ -4,10 +4,11 @@ use toml::de::DeTable;
 
 use super::access::AccessRule;
 use super::behind::{Route, Upstream};
+use super::delegation::PolicyService;
 use super::edge::TlsVersion;
 use super::problem::{ConfigErrors, Problem, Warning};
 use super::read::table::TableNames;
-use super::read::{access, auth, bounds, edge, filter, listener, relay, route, service, table, upstream};
+use super::read::{access, auth, bounds, delegation, edge, filter, listener, relay, route, service, table, upstream};
 use super::reader::{Environment, Reader};
 use super::section::Section;
 use super::types::{Config, Filter, Limits, Listener, Table};
@@ -81,6 +82,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let listeners = listeners(top, tls_given, &filter_names);
     let routes = routes(top, upstreams.as_deref(), listeners.as_deref());
     let access = access(top, listeners.as_deref(), &table::names(&tables, &table_names));
+    let policy_services = policy_services(top, listeners.as_deref());
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
     let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
     let engine = service::engine(&top.section("engine", &schema::ENGINE));
@@ -96,6 +98,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
         tls,
         upstreams: upstreams?,
         routes,
+        policy_services,
         relay,
         access,
         auth,
@@ -196,6 +199,20 @@ fn access(top: &Section<'_>, listeners: Option<&[Listener]>, tables: &TableNames
         check::unique("access rule", paths, top.reader);
     }
     rules
+}
+
+fn policy_services(top: &Section<'_>, listeners: Option<&[Listener]>) -> Vec<PolicyService> {
+    let sections = top.sections("policy-service", &schema::POLICY_SERVICE);
+    too_many(top, "policy-service", sections.len());
+    let Some(listeners) = listeners else { return Vec::new() };
+    let listeners: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+    let services: Vec<_> = sections.iter().filter_map(|section| delegation::read(section, &listeners)).collect();
+    let paths = services.iter().enumerate();
+    let paths = paths.map(|(place, one)| (one.name.as_str(), format!("policy-service.{place}.name")));
+    if !top.reader.failed() {
+        check::unique("policy-service", paths, top.reader);
+    }
+    services
 }
 
 pub(super) fn too_many(top: &Section<'_>, key: &str, count: usize) {

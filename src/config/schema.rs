@@ -14,8 +14,27 @@ pub(super) struct Shape {
 pub(super) const TOP: Shape = Shape {
     title: "",
     keys: &[
-        "hostname", "listener", "tls", "upstream", "route", "relay", "access", "auth", "limits", "network", "rates",
-        "timeouts", "filter", "table", "engine", "spool", "resolver", "log", "admin", "shutdown",
+        "hostname",
+        "listener",
+        "tls",
+        "upstream",
+        "route",
+        "relay",
+        "access",
+        "policy-service",
+        "auth",
+        "limits",
+        "network",
+        "rates",
+        "timeouts",
+        "filter",
+        "table",
+        "engine",
+        "spool",
+        "resolver",
+        "log",
+        "admin",
+        "shutdown",
     ],
 };
 
@@ -81,6 +100,11 @@ pub(super) const SERVER: Shape = Shape { title: "[upstream.address]", keys: &["a
 
 pub(super) const ROUTE: Shape =
     Shape { title: "[[route]]", keys: &["listeners", "identities", "senders", "recipients", "upstream"] };
+
+pub(super) const POLICY_SERVICE: Shape = Shape {
+    title: "[[policy-service]]",
+    keys: &["name", "address", "at", "listeners", "timeout", "connections", "on-failure", "would", "context"],
+};
 
 pub(super) const RELAY: Shape = Shape { title: "[relay]", keys: &["domains", "trusted-networks"] };
 
@@ -273,6 +297,7 @@ pub(super) const ALL: &[&Shape] = &[
     &UPSTREAM,
     &SERVER,
     &ROUTE,
+    &POLICY_SERVICE,
     &RELAY,
     &ACCESS,
     &AUTH,

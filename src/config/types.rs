@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::access::AccessRule;
 use super::auth::Auth;
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
+use super::delegation::PolicyService;
 use super::edge::{Handshakes, TlsFiles, Trust};
 use super::resolver::Resolver;
 use super::settings::SettingsJson;
@@ -31,6 +32,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// In their order: the first that matches decides.
     pub routes: Vec<Route>,
+    /// In their order.
+    pub policy_services: Vec<PolicyService>,
     pub relay: Relay,
     /// In their order: of each stage, the first that matches decides.
     pub access: Vec<AccessRule>,

@@ -10,6 +10,7 @@ pub mod hosts;
 pub mod http;
 pub mod inherit;
 pub mod listen;
+pub mod policy;
 pub mod socket;
 pub mod stream;
 pub mod tls;

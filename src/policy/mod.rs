@@ -1,6 +1,7 @@
 //! Floor 3: pure decisions. Time is an argument; nothing here waits or remembers.
 
 pub mod access;
+pub mod delegation;
 pub mod hello;
 pub mod limits;
 pub mod relay;

@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 23] = [
+pub const DESCRIBED: [(&str, Kind, &str); 24] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -65,6 +65,7 @@ pub const DESCRIBED: [(&str, Kind, &str); 23] = [
     ("wasmilter_access_rules_total", Kind::Counter, "Access rules that matched, by rule, action and would"),
     ("wasmilter_breaker_open", Kind::Gauge, "Whether calls of a filter do not wait for an instance for now"),
     ("wasmilter_shadow_total", Kind::Counter, "What filters in shadow would have said, beside what happened"),
+    ("wasmilter_policy_answers_total", Kind::Counter, "What policy daemons said, by service"),
     ("wasmilter_faults_total", Kind::Counter, "Filters that failed, by filter and kind"),
     (
         "wasmilter_loaded_filter_info",

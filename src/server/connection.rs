@@ -2,6 +2,7 @@
 //! nothing; the whole journey of a mail can be read in [`Connection::drive`].
 
 mod content;
+mod delegation;
 mod filters;
 mod introduce;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::accounts::Verification;
 use crate::chain::{BodyMode, Call, Context, SessionChain};
-use crate::config::{Connect, ListenerAuth, ListenerTls};
+use crate::config::{Connect, ListenerAuth, ListenerTls, PolicyStage};
 use crate::mail::{AbortReason, Delivery, SessionFacts, Stage, TlsFacts};
 use crate::net::stream::Stream;
 use crate::report::event;
@@ -28,6 +29,7 @@ use crate::state::limits::ConnectionGuard;
 use crate::upstream::Telling;
 
 use super::client::{ClientIo, Expect, Heard};
+use super::delegation::Delegated;
 use super::gateway::{Gateway, Generation};
 use super::leg::Leg;
 use super::record::Record;
@@ -48,6 +50,8 @@ pub(super) struct Connection {
     record: Record,
     /// A message that comes in chunks, between two of them.
     message: Option<Box<Message>>,
+    /// What policy daemons said.
+    delegated: Delegated,
     /// What became of a message whose filters are still to be told.
     owed: Option<Box<(Delivery, Context)>>,
     /// The whole session's deadline.
@@ -97,6 +101,7 @@ impl Connection {
             leg,
             record,
             message: None,
+            delegated: Delegated::default(),
             owed: None,
             overdue,
             rates,
@@ -357,7 +362,9 @@ impl Connection {
         }
         let line = self.io.peek_line()?;
         self.narrow();
-        let data = !self.chain.wants(Stage::Data) && self.chain.body_mode() != BodyMode::Hold;
+        let listener = &self.session.facts().listener;
+        let asked = self.chain.wants(Stage::Data) || self.generation.delegation.wants(listener, PolicyStage::Data);
+        let data = !asked && self.chain.body_mode() != BodyMode::Hold;
         if !self.session.joins(self.io.input(line.clone()), data) {
             return None;
         }

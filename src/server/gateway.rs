@@ -24,6 +24,7 @@ use crate::state::limits::Limits;
 use crate::upstream::{SetupError, Upstream, Upstreams};
 
 use super::buffers::BodyBuffers;
+use super::delegation::Delegation;
 use super::overload::Overload;
 use super::shutdown::Shutdown;
 
@@ -67,6 +68,8 @@ pub struct Generation {
     pub(super) tables: Tables,
     pub(super) upstreams: Upstreams,
     pub(super) resolver: Resolver,
+    /// Policy daemons.
+    pub(super) delegation: Delegation,
     /// What deferred upstreams answered about recipients.
     pub(super) answers: Answers<Question>,
     /// Shared with the generations before: tickets handed out stay good, one bound holds for all hashing, and an
@@ -108,7 +111,9 @@ impl Generation {
         let outside = outside.unwrap_or_else(|| Outside::real(&resolver, &environment.dialer));
         let chain = Chain::reload(before.map(|old| old.chain.load_full()).as_deref(), &config, &outside)?;
         let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
+        let delegation = Delegation::new(&config, before.map(|old| &old.delegation));
         Ok(Generation {
+            delegation,
             limits: Arc::new(config.limits.clone()),
             tables: chain.tables(),
             chain: ArcSwap::from_pointee(chain),

@@ -4,6 +4,7 @@ mod accept;
 mod buffers;
 mod client;
 mod connection;
+mod delegation;
 mod filters;
 mod gateway;
 mod ids;

@@ -229,6 +229,8 @@ pub const UPSTREAM_NOT_READY: Reply =
     say(451, (4, 3, 2), "The mail server behind this gateway takes no mail for now, try again later");
 pub const UPSTREAM_MISCONFIGURED: Reply =
     say(451, (4, 3, 5), "This gateway and its mail server do not work together for now, try again later");
+/// In Postfix's words, for the same reason.
+pub const POLICY_SERVICE_FAILED: Reply = say(451, (4, 3, 5), "Server configuration problem");
 pub const UPSTREAM_NONSENSE: Reply =
     say(451, (4, 5, 0), "The mail server behind this gateway gave an unusable answer, try again later");
 /// The client used what was offered when the upstream was last seen; it is not offered any more.

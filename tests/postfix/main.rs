@@ -13,6 +13,7 @@ mod log;
 #[path = "../smuggling/model.rs"]
 mod model;
 mod mta;
+mod policy;
 mod probe;
 mod proxies;
 mod signed;

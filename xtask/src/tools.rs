@@ -30,6 +30,7 @@ const MAIL_PROGRAMS: &Programs = &[
     ("/usr/lib/nginx/modules/ngx_mail_module.so", "libnginx-mod-mail"),
     ("/usr/sbin/named", "bind9"),
     ("dnssec-signzone", "bind9-utils"),
+    ("postfwd1", "postfwd"),
 ];
 
 /// What the SDKs ask of an author's machine.

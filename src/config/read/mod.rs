@@ -4,6 +4,7 @@
 pub(super) mod access;
 pub(super) mod auth;
 pub(super) mod bounds;
+pub(super) mod delegation;
 pub(super) mod edge;
 pub(super) mod filter;
 pub(super) mod listener;

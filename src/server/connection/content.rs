@@ -35,6 +35,8 @@ impl Connection {
             memory: &self.gateway.overload.memory,
             shutdown: &self.gateway.shutdown,
             overdue: self.overdue,
+            delegation: &self.generation.delegation,
+            delegated: &mut self.delegated,
             context,
         }
     }
@@ -52,7 +54,10 @@ impl Connection {
         let lmtp = self.session.rules().listener().protocol == Protocol::Lmtp;
         let spoken = received::Spoken { smtp_utf8: self.session.smtp_utf8(), lmtp };
         let hostname = &self.generation.config.hostname;
-        Some(received::field(self.session.facts(), self.session.envelope()?, hostname, spoken, now))
+        // Above our own, as Postfix does.
+        let mut field = self.delegated.fields();
+        field.push_str(&received::field(self.session.facts(), self.session.envelope()?, hostname, spoken, now));
+        Some(field)
     }
 
     pub(super) async fn receive(&mut self, plan: BodyPlan) -> BodyOutcome {

@@ -21,13 +21,14 @@ impl Connection {
         if matches!(ask, Ask::Mail(_)) {
             self.chain.end_transaction();
             self.record.mail_comes();
+            self.delegated.begin_transaction();
         }
         self.chain.meet(self.session.facts(), ask.stage());
         self.narrow();
         if matches!(ask, Ask::Rcpt(_)) {
             self.session.set_tells_replies(self.chain.wants(Stage::RcptReply));
         }
-        self.chain.wants(ask.stage())
+        self.delegates(ask).is_some() || self.chain.wants(ask.stage())
     }
 
     /// No filter wants this stage.
@@ -41,6 +42,10 @@ impl Connection {
         let stage = ask.stage();
         if self.chain.wants_names() {
             self.learn_names().await;
+        }
+        if let Some(refused) = self.delegate(&ask).await {
+            self.choose_mode(stage);
+            return Some(self.session.handle(Input::Verdict(refused, Vec::new())));
         }
         let context = self.context();
         let call = match &ask {

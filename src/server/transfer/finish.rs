@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::chain::{Call, Held};
-use crate::mail::{AbortReason, Edit, Stage};
+use crate::config::PolicyStage;
+use crate::mail::{AbortReason, Action, Edit, Stage};
+use crate::policy::delegation::Question;
+use crate::server::delegation::refusal;
 use crate::server::wait::hold_back;
 use crate::session::{BodyOutcome, BodyPlan, Errand, Purpose};
 use crate::smtp::ehlo::Offer;
@@ -75,7 +78,31 @@ impl Transfer<'_> {
         Ok(edits)
     }
 
+    /// The policy daemons, before the filters.
+    async fn ask_daemons(&mut self) -> Result<(), Fate> {
+        if !self.with.is_asked_last() {
+            return Ok(());
+        }
+        let question = Question {
+            stage: PolicyStage::EndOfMessage,
+            facts: &self.with.context.session,
+            envelope: self.with.context.envelope.as_deref(),
+            helo: None,
+            sender: None,
+            recipient: None,
+            size: self.message.octets(),
+            context: "",
+            stress: false,
+        };
+        let verdict = Box::pin(self.with.delegation.ask(question, self.with.delegated)).await;
+        if verdict.action != Action::Next {
+            self.with.record.heard(&refusal(Stage::Message, &verdict));
+        }
+        self.weigh(Stage::Message, verdict)
+    }
+
     async fn ask_message(&mut self, held: &mut Held) -> Result<Vec<Edit>, Fate> {
+        self.ask_daemons().await?;
         let outcome = self.with.chain.consult(Call::Message(held), &self.with.context).await;
         self.with.record.heard(&outcome);
         if !outcome.delay.is_zero() {

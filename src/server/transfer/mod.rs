@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::chain::{BodyMode, Call, Context, Held, SessionChain};
 use crate::config::BareLineEnds;
-use crate::config::Config;
+use crate::config::{Config, PolicyStage};
 use crate::mail::{AbortReason, Stage};
 use crate::session::quarantine::Quarantined;
 use crate::session::weigh::{Weighed, weigh};
@@ -34,6 +34,7 @@ use crate::state::memory::{Lease, Memory};
 
 use super::buffers::{BodyBuffers, LEND_BYTES_MIN};
 use super::client::ClientIo;
+use super::delegation::{Delegated, Delegation};
 use super::leg::{Leg, Part};
 use super::record::Record;
 use super::shutdown::Shutdown;
@@ -61,6 +62,8 @@ pub(super) struct Parts<'a> {
     pub(super) shutdown: &'a Shutdown,
     /// The whole session's deadline.
     pub(super) overdue: Instant,
+    pub(super) delegation: &'a Delegation,
+    pub(super) delegated: &'a mut Delegated,
     pub(super) context: Context,
 }
 
@@ -158,7 +161,7 @@ impl Message {
     ) -> Message {
         Message {
             plan,
-            mode: with.chain.body_mode(),
+            mode: with.body_mode(),
             received,
             intake: Intake::new(framing, Patience::of(with.session, with.config)),
             course: Course::Head(Head::default()),
@@ -404,6 +407,16 @@ impl<'a> Transfer<'a> {
 }
 
 impl Parts<'_> {
+    /// A daemon that is asked at the end of the message keeps the dot waiting, as a filter would.
+    fn body_mode(&self) -> BodyMode {
+        let mode = self.chain.body_mode();
+        if self.is_asked_last() { mode.max(BodyMode::Spooled) } else { mode }
+    }
+
+    fn is_asked_last(&self) -> bool {
+        self.delegation.wants(&self.context.session.listener, PolicyStage::EndOfMessage)
+    }
+
     fn spool_failed(&self, error: &std::io::Error) -> Fate {
         tracing::error!(session = %self.context.session.id, %error,
             directory = %self.config.spool.directory.display(), "a message cannot be kept for its filters");
