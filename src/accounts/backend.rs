@@ -9,6 +9,7 @@ use crate::smtp::sasl::{Mechanisms, Secret};
 
 use super::file::{PasswordFile, PasswordFileError};
 use super::hashing::Hashing;
+use super::{Client, Remote};
 
 /// What one backend says of a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,18 @@ pub(super) enum Verdict {
     NotMine,
     /// It is away, or too busy, or said what cannot be understood. No other backend is asked.
     Unavailable,
+}
+
+impl Verdict {
+    /// For the metrics.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Verdict::Good(_) => "good",
+            Verdict::Bad => "bad",
+            Verdict::NotMine => "unknown",
+            Verdict::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// Why a backend cannot be set up.
@@ -41,6 +54,7 @@ pub(super) struct Backend {
 
 enum Kind {
     File(Arc<PasswordFile>),
+    Remote(Box<Remote>),
 }
 
 impl Backend {
@@ -49,6 +63,7 @@ impl Backend {
     pub(super) fn load(settings: &AuthBackend) -> Result<Backend, BackendError> {
         let kind = match &settings.kind {
             AuthBackendKind::File { path } => Kind::File(Arc::new(PasswordFile::load(path)?)),
+            AuthBackendKind::Remote(remote) => Kind::Remote(Box::new(Remote::new(&settings.name, remote))),
         };
         Ok(Backend { name: settings.name.clone(), cache: settings.cache, kind })
     }
@@ -62,6 +77,7 @@ impl Backend {
     pub(super) fn serves(&self) -> Mechanisms {
         match &self.kind {
             Kind::File(_) => Mechanisms::PASSWORDS,
+            Kind::Remote(remote) => remote.serves(),
         }
     }
 
@@ -69,6 +85,7 @@ impl Backend {
     pub(super) fn warnings(&self) -> &[String] {
         match &self.kind {
             Kind::File(file) => file.warnings(),
+            Kind::Remote(_) => &[],
         }
     }
 
@@ -76,12 +93,20 @@ impl Backend {
     pub(super) fn count(&self) -> usize {
         match &self.kind {
             Kind::File(file) => file.count(),
+            Kind::Remote(_) => 0,
         }
     }
 
     /// Whether this is the account's password. An unknown name costs nothing here: see [`Backend::decoy`].
-    pub(super) async fn verify_password(&self, name: &str, password: &Secret, hashing: &Hashing) -> Verdict {
+    pub(super) async fn verify_password(
+        &self,
+        client: &Client<'_>,
+        name: &str,
+        password: &Secret,
+        hashing: &Hashing,
+    ) -> Verdict {
         match &self.kind {
+            Kind::Remote(remote) => remote.verify_password(client, name, password).await,
             Kind::File(file) if !file.knows(name) => Verdict::NotMine,
             Kind::File(file) => {
                 let (file, name, password) = (Arc::clone(file), name.to_owned(), password.clone());
@@ -100,6 +125,7 @@ impl Backend {
                 let done = hashing.compute(move || file.decoy(password.reveal())).await;
                 Some(done.map_or(Verdict::Unavailable, |()| Verdict::NotMine))
             }
+            Kind::Remote(_) => None,
         }
     }
 }

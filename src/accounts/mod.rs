@@ -13,9 +13,12 @@
 
 mod backend;
 mod cache;
+mod dovecot;
 mod file;
 mod hash;
 mod hashing;
+mod remote;
+mod saslauthd;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +27,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config;
+use crate::mail::SessionFacts;
+use crate::report::backend::asked;
 use crate::smtp::sasl::{Mechanisms, Secret};
 
 pub use backend::BackendError;
@@ -34,6 +39,15 @@ pub use file::{name_fault, with_entry};
 pub use hash::{HashFault, MakeFault, Scheme, StoredHash, make};
 use hashing::Hashing;
 pub use hashing::{TURN_WAIT_MAX, WAITING_MAX};
+use remote::Remote;
+
+/// Who wants to log in.
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    pub session: &'a SessionFacts,
+    /// Of this session, from 1.
+    pub attempt: u32,
+}
 
 /// What came of a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,10 +140,10 @@ impl Accounts {
     }
 
     /// Whether this is the account's password. Names are compared octet for octet. Safe to cancel.
-    pub async fn verify(&self, name: &str, password: &Secret) -> Verification {
+    pub async fn verify(&self, client: &Client<'_>, name: &str, password: &Secret) -> Verification {
         let current = self.current.load_full();
         for backend in &current.backends {
-            match current.ask(backend, name, password).await {
+            match current.ask(backend, client, name, password).await {
                 Verdict::Good(identity) => return Verification::Good(identity),
                 Verdict::Bad => return Verification::Bad,
                 Verdict::Unavailable => return Verification::Unavailable,
@@ -153,18 +167,18 @@ impl Current {
         }
     }
 
-    async fn ask(&self, backend: &Backend, name: &str, password: &Secret) -> Verdict {
-        let remembered = backend.cache.zip(self.cache.as_ref());
-        let Some((for_how_long, cache)) = remembered else {
-            return backend.verify_password(name, password, &self.hashing).await;
-        };
-        let key = cache.key(&backend.name, name, password.reveal());
-        if let Some(identity) = cache.get(&key) {
+    async fn ask(&self, backend: &Backend, client: &Client<'_>, name: &str, password: &Secret) -> Verdict {
+        let remembering = backend.cache.zip(self.cache.as_ref());
+        let remembering =
+            remembering.map(|(time, cache)| (time, cache, cache.key(&backend.name, name, password.reveal())));
+        if let Some(identity) = remembering.as_ref().and_then(|(_, cache, key)| cache.get(key)) {
+            asked(&backend.name, "remembered");
             return Verdict::Good(identity);
         }
-        let verdict = backend.verify_password(name, password, &self.hashing).await;
-        if let Verdict::Good(identity) = &verdict {
-            cache.put(key, Arc::clone(identity), for_how_long);
+        let verdict = backend.verify_password(client, name, password, &self.hashing).await;
+        asked(&backend.name, verdict.word());
+        if let (Verdict::Good(identity), Some((time, cache, key))) = (&verdict, remembering) {
+            cache.put(key, Arc::clone(identity), time);
         }
         verdict
     }

@@ -3,6 +3,7 @@
 
 use super::hash::{Cost, NOBODY};
 use super::*;
+use crate::mail::{Hello, PeerName, TlsFacts};
 
 /// openssl passwd -6 -salt saltstring
 const OPENSSL_SHA512: &str =
@@ -18,8 +19,36 @@ fn parse(text: &str) -> Result<PasswordFile, (usize, LineFault)> {
     PasswordFile::parse(text.as_bytes())
 }
 
-fn secret(text: &str) -> Secret {
+pub(super) fn secret(text: &str) -> Secret {
     Secret::new(text.as_bytes().to_vec())
+}
+
+/// A session that wants to log in, with TLS.
+pub(super) fn facts() -> SessionFacts {
+    let tls = TlsFacts {
+        version: "TLSv1.3",
+        cipher: "TLS_AES_256_GCM_SHA384".into(),
+        bits: 256,
+        sni: None,
+        client_subject: None,
+        client_fingerprint: None,
+    };
+    SessionFacts {
+        id: "5f3a".into(),
+        listener: "submission".into(),
+        peer: "192.0.2.7:4711".parse().unwrap(),
+        local: "[::ffff:192.0.2.25]:587".parse().unwrap(),
+        peer_name: PeerName::Unavailable,
+        reverse_name: PeerName::Unavailable,
+        hello: Some(Hello { name: "client.test".into(), extended: true }),
+        tls: Some(Arc::new(tls)),
+        auth: None,
+        introduced: None,
+    }
+}
+
+async fn verify(accounts: &Accounts, name: &str, password: &str) -> Verification {
+    accounts.verify(&Client { session: &facts(), attempt: 1 }, name, &secret(password)).await
 }
 
 #[test]
@@ -156,12 +185,12 @@ fn one(text: &str) -> Backends {
 #[tokio::test]
 async fn accounts_are_reloaded() {
     let accounts = Accounts::new(one(&format!("anna:{BCRYPT_A}")));
-    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Good("anna".into()));
-    assert_eq!(accounts.verify("anna", &secret("b")).await, Verification::Bad);
-    assert_eq!(accounts.verify("otto", &secret("a")).await, Verification::Bad);
+    assert_eq!(verify(&accounts, "anna", "a").await, Verification::Good("anna".into()));
+    assert_eq!(verify(&accounts, "anna", "b").await, Verification::Bad);
+    assert_eq!(verify(&accounts, "otto", "a").await, Verification::Bad);
     accounts.reload(one(&format!("otto:{BCRYPT_A}")));
-    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Bad);
-    assert_eq!(accounts.verify("otto", &secret("a")).await, Verification::Good("otto".into()));
+    assert_eq!(verify(&accounts, "anna", "a").await, Verification::Bad);
+    assert_eq!(verify(&accounts, "otto", "a").await, Verification::Good("otto".into()));
     assert_eq!(accounts.count(), 1);
 }
 
@@ -171,10 +200,10 @@ async fn the_first_backend_that_knows_the_name_decides() {
     let guests = parse(&format!("anna:{ARGON2ID}\notto:{ARGON2ID}\n")).unwrap();
     let both = vec![Backend::of_file("staff", staff, None), Backend::of_file("guests", guests, None)];
     let accounts = Accounts::new(backends(both));
-    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Good("anna".into()));
-    assert_eq!(accounts.verify("anna", &secret("password")).await, Verification::Bad, "the second file's password");
-    assert_eq!(accounts.verify("otto", &secret("password")).await, Verification::Good("otto".into()));
-    assert_eq!(accounts.verify("eve", &secret("password")).await, Verification::Bad);
+    assert_eq!(verify(&accounts, "anna", "a").await, Verification::Good("anna".into()));
+    assert_eq!(verify(&accounts, "anna", "password").await, Verification::Bad, "the second file's password");
+    assert_eq!(verify(&accounts, "otto", "password").await, Verification::Good("otto".into()));
+    assert_eq!(verify(&accounts, "eve", "password").await, Verification::Bad);
     assert_eq!(accounts.mechanisms(), Mechanisms::PASSWORDS);
 }
 
@@ -188,15 +217,15 @@ async fn right_passwords_are_remembered_where_that_is_wanted_and_until_a_reload(
     let current = accounts.current.load_full();
     let cache = current.cache.as_ref().unwrap();
     let key = |password: &[u8]| cache.key("file", "anna", password);
-    assert_eq!(accounts.verify("anna", &secret("b")).await, Verification::Bad);
+    assert_eq!(verify(&accounts, "anna", "b").await, Verification::Bad);
     assert_eq!(cache.get(&key(b"b")), None, "a wrong one is not remembered");
-    assert_eq!(accounts.verify("anna", &secret("a")).await, Verification::Good("anna".into()));
+    assert_eq!(verify(&accounts, "anna", "a").await, Verification::Good("anna".into()));
     assert_eq!(cache.get(&key(b"a")).as_deref(), Some("anna"));
     // Not the file is asked now.
     cache.put(key(b"remembered"), "anna".into(), std::time::Duration::from_mins(5));
-    assert_eq!(accounts.verify("anna", &secret("remembered")).await, Verification::Good("anna".into()));
+    assert_eq!(verify(&accounts, "anna", "remembered").await, Verification::Good("anna".into()));
     accounts.reload(remembering(&format!("anna:{BCRYPT_A}")));
-    assert_eq!(accounts.verify("anna", &secret("remembered")).await, Verification::Bad);
+    assert_eq!(verify(&accounts, "anna", "remembered").await, Verification::Bad);
     assert!(Accounts::new(one("")).current.load().cache.is_none());
 }
 

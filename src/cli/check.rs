@@ -115,8 +115,9 @@ fn missing_files(config: &Config) -> Vec<String> {
         }
     }
     for backend in config.auth.iter().flat_map(|auth| &auth.backends) {
-        let AuthBackendKind::File { path } = &backend.kind;
-        wanted.push((format!("password file of the auth backend \"{}\"", backend.name), path));
+        if let AuthBackendKind::File { path } = &backend.kind {
+            wanted.push((format!("password file of the auth backend \"{}\"", backend.name), path));
+        }
     }
     for upstream in &config.upstreams {
         let of = |what: &str| format!("{what} of the upstream \"{}\"", upstream.name);

@@ -41,6 +41,32 @@ pub struct AuthBackend {
 pub enum AuthBackendKind {
     /// A password file.
     File { path: PathBuf },
+    /// Somebody else who is asked.
+    Remote(AuthRemote),
+}
+
+/// A backend that is a program of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthRemote {
+    /// For one answer, the wait for a place included.
+    pub timeout: Duration,
+    /// At most so many questions are with it at once.
+    pub concurrent_max: usize,
+    pub service: AuthService,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthService {
+    /// Dovecot's auth client socket.
+    Dovecot { socket: PathBuf },
+    /// Cyrus SASL's saslauthd.
+    Saslauthd {
+        socket: PathBuf,
+        /// "smtp": what PAM calls it, for one.
+        service: String,
+        /// For names without an @; may be empty.
+        realm: String,
+    },
 }
 
 impl AuthBackendKind {
@@ -49,6 +75,17 @@ impl AuthBackendKind {
     pub const fn could_serve(&self) -> Mechanisms {
         match self {
             AuthBackendKind::File { .. } => Mechanisms::PASSWORDS,
+            AuthBackendKind::Remote(remote) => remote.service.could_serve(),
+        }
+    }
+}
+
+impl AuthService {
+    /// As [`AuthBackendKind::could_serve`].
+    #[must_use]
+    pub const fn could_serve(&self) -> Mechanisms {
+        match self {
+            AuthService::Dovecot { .. } | AuthService::Saslauthd { .. } => Mechanisms::PASSWORDS,
         }
     }
 }

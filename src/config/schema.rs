@@ -133,7 +133,11 @@ pub(super) const ACCESS_TABLE: Shape = Shape { title: "[access.sender]", keys: &
 pub(super) const AUTH: Shape =
     Shape { title: "[auth]", keys: &["password-file", "backend", "mechanisms", "hashing-concurrent", "cache-entries"] };
 
-pub(super) const AUTH_BACKEND: Shape = Shape { title: "[[auth.backend]]", keys: &["name", "kind", "path", "cache"] };
+/// Of every kind; which has which says `read::backend`.
+pub(super) const AUTH_BACKEND: Shape = Shape {
+    title: "[[auth.backend]]",
+    keys: &["name", "kind", "cache", "timeout", "concurrent", "path", "socket", "service", "realm"],
+};
 
 pub(super) const LIMITS: Shape = Shape {
     title: "[limits]",

@@ -63,7 +63,7 @@ pub fn auth_unavailable(session: &SessionFacts, account: &str) {
         peer = %session.peer.ip(),
         session = &*session.id,
         account,
-        "a login was put off: too many passwords at once (auth.hashing-concurrent)"
+        "a login was put off: too many at once (auth.hashing-concurrent), or a backend is away"
     );
 }
 

@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 24] = [
+pub const DESCRIBED: [(&str, Kind, &str); 25] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -56,6 +56,11 @@ pub const DESCRIBED: [(&str, Kind, &str); 24] = [
         "Servers that gave no connection, by upstream, server and kind",
     ),
     ("wasmilter_auth_total", Kind::Counter, "Logins by result: good, bad, unavailable"),
+    (
+        "wasmilter_auth_backend_total",
+        Kind::Counter,
+        "Questions to places with accounts by backend and result: good, bad, unknown, unavailable, remembered",
+    ),
     ("wasmilter_tls_handshakes_total", Kind::Counter, "TLS handshakes with clients by result: good, failed"),
     (
         "wasmilter_limits_refused_total",

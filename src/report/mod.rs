@@ -3,6 +3,7 @@
 //! It is told after the fact, returns nothing, and decides nothing. Whatever comes from outside is shown escaped and
 //! cut, in [`log`], where all of it passes.
 
+pub mod backend;
 mod escape;
 pub mod event;
 pub mod log;

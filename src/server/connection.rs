@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
-use crate::accounts::Verification;
+use crate::accounts::{Client, Verification};
 use crate::chain::{BodyMode, Call, Context, SessionChain};
 use crate::config::{Connect, ListenerAuth, ListenerTls, PolicyStage};
 use crate::mail::{AbortReason, Delivery, SessionFacts, Stage, TlsFacts};
@@ -389,8 +389,9 @@ impl Connection {
     }
 
     async fn verify(&mut self, identity: &str, password: Secret) -> Step {
+        let client = Client { session: self.session.facts(), attempt: self.session.login_attempt() };
         let verification = match &self.generation.accounts {
-            Some(accounts) => Box::pin(accounts.verify(identity, &password)).await,
+            Some(accounts) => Box::pin(accounts.verify(&client, identity, &password)).await,
             None => Verification::Unavailable,
         };
         self.record.verified(&self.session, identity, &verification);

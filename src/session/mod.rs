@@ -192,6 +192,12 @@ impl Session {
         self.errors
     }
 
+    /// Which attempt to log in this is, from 1.
+    #[must_use]
+    pub fn login_attempt(&self) -> u32 {
+        self.auth_failures.saturating_add(1)
+    }
+
     fn config(&self) -> &Config {
         &self.rules.config
     }

@@ -14,7 +14,7 @@ struct Step {
     run: fn() -> Outcome,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "fmt", title: "every workspace is formatted", run: fmt },
     Step { name: "tidy", title: "the laws of the house that text can check", run: tidy },
     Step { name: "deny", title: "licences, bans and sources of the dependencies", run: deny },
@@ -25,6 +25,7 @@ const STEPS: [Step; 11] = [
     Step { name: "test", title: "unit tests, dialogs, hostile guests, configurations", run: test },
     Step { name: "fuzz", title: "the fuzz targets compile, without a lint", run: fuzz },
     Step { name: "demo", title: "the demonstration, from a clone's point of view", run: demo::once },
+    Step { name: "accounts", title: "logins that a real Dovecot and saslauthd verify", run: accounts },
     Step {
         name: "postfix",
         title: "end to end with a real Postfix (and Exim) behind the gateway, and BIND",
@@ -178,6 +179,14 @@ fn fuzz() -> Outcome {
     tools::cpp_compiler()?;
     let lint = ["clippy", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--all-features"];
     run(cargo(&[&lint[..], &["--", "-D", "warnings"]].concat()))
+}
+
+fn accounts() -> Outcome {
+    tools::account_programs()?;
+    if !tools::is_root()? {
+        return Err("Dovecot starts for root only: run this step as root".into());
+    }
+    run(cargo(&["test", "--locked", "--test", "accounts"]))
 }
 
 fn postfix() -> Outcome {

@@ -33,6 +33,14 @@ const MAIL_PROGRAMS: &Programs = &[
     ("postfwd1", "postfwd"),
 ];
 
+/// Who knows accounts.
+const ACCOUNT_PROGRAMS: &Programs = &[
+    ("/usr/sbin/dovecot", "dovecot-core"),
+    ("/usr/sbin/saslauthd", "sasl2-bin"),
+    ("saslpasswd2", "sasl2-bin"),
+    ("setpriv", "util-linux"),
+];
+
 /// What the SDKs ask of an author's machine.
 const SDK_PROGRAMS: &Programs = &[
     ("clang", "clang"),
@@ -86,6 +94,11 @@ pub(crate) fn mail_programs() -> Outcome {
     install(MAIL_PROGRAMS)
 }
 
+/// Makes sure that those exist who are asked for accounts.
+pub(crate) fn account_programs() -> Outcome {
+    install(ACCOUNT_PROGRAMS)
+}
+
 /// Exim's program, unpacked into `target/tools`: as a package it would take Postfix's place.
 pub(crate) fn exim() -> Outcome<PathBuf> {
     let home = root().join("target/tools/exim");
@@ -137,6 +150,8 @@ fn install(programs: &Programs) -> Outcome {
          printf '#!/bin/sh\\nexit 101\\n' >{SERVICE_POLICY}; chmod 755 {SERVICE_POLICY}; }}; \
          fresh=; for it in haproxy nginx; do case ' {packages} ' in *\" $it \"*) fresh=\"$fresh $it\";; esac; done; \
          case ' {packages} ' in *' bind9 '*) fresh=\"$fresh named\";; esac; \
+         case ' {packages} ' in *' dovecot-core '*) fresh=\"$fresh dovecot\";; esac; \
+         case ' {packages} ' in *' sasl2-bin '*) fresh=\"$fresh saslauthd\";; esac; \
          echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections 2>/dev/null; \
          apt-get install -y -q --no-install-recommends {packages} || \
          {{ apt-get update -q && apt-get install -y -q --no-install-recommends {packages}; }} || exit; \

@@ -1,13 +1,11 @@
 //! `[auth]` and `[[auth.backend]]`.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
+use super::backend;
 use crate::config::auth::{Auth, AuthBackend, AuthBackendKind};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::value::Value;
-use crate::config::{check, names, schema};
+use crate::config::{check, schema};
 use crate::smtp::sasl::{Mechanism, Mechanisms};
 
 /// Computing more password hashes at once than this only trades memory (19 MiB each) for nothing.
@@ -16,17 +14,10 @@ const HASHING_CONCURRENT_DEFAULT: usize = 2;
 /// About 200 octets each.
 const CACHE_ENTRIES_MAX: u32 = 10_000_000;
 const CACHE_ENTRIES_DEFAULT: usize = 10_000;
-/// A password that was changed is good for so long; more would be a back door.
-const CACHE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// Each may be asked at every login; more than this is a generated file gone wrong.
 const BACKENDS_MAX: usize = 32;
 /// What the short form is called.
 const SHORT_FORM: &str = "password-file";
-
-#[derive(Clone, Copy)]
-enum Kind {
-    File,
-}
 
 pub(in crate::config) fn read(section: &Section<'_>) -> Option<Auth> {
     if !section.present() {
@@ -47,7 +38,7 @@ pub(in crate::config) fn read(section: &Section<'_>) -> Option<Auth> {
         .into_iter()
         .collect();
     let before = backends.len();
-    backends.extend(sections.iter().filter_map(backend));
+    backends.extend(sections.iter().filter_map(backend::read));
     let named = backends.iter().enumerate().map(|(place, backend)| {
         let path = match place.checked_sub(before) {
             Some(place) => format!("auth.backend.{place}.name"),
@@ -63,20 +54,6 @@ pub(in crate::config) fn read(section: &Section<'_>) -> Option<Auth> {
     let cache_entries_max =
         section.get_or("cache-entries", CACHE_ENTRIES_DEFAULT, |v| Ok(v.number(1..=CACHE_ENTRIES_MAX)? as usize));
     (!backends.is_empty()).then_some(Auth { backends, mechanisms, hashing_concurrent_max, cache_entries_max })
-}
-
-fn backend(section: &Section<'_>) -> Option<AuthBackend> {
-    let name = section.required("name", "name = \"staff\"", |v| v.parsed("a name", names::NAME_HELP, names::name));
-    let kind = section.required("kind", "kind = \"file\"", |v| v.one_of(&[("file", Kind::File)]));
-    let kind = kind.and_then(|kind| match kind {
-        Kind::File => {
-            let path = section.required("path", "path = \"/etc/wasmilter/passwd\"", Value::path)?;
-            Some(AuthBackendKind::File { path })
-        }
-    });
-    // A file is here, and changed here.
-    let cache = section.get_or("cache", None, |v| if v.is_off() { Ok(None) } else { v.duration(CACHE).map(Some) });
-    Some(AuthBackend { name: name?, cache, kind: kind? })
 }
 
 /// Each must be one that somebody can serve: what is offered and never works is worse than what is not offered.

@@ -3,6 +3,7 @@
 
 pub(super) mod access;
 pub(super) mod auth;
+mod backend;
 pub(super) mod bounds;
 pub(super) mod delegation;
 pub(super) mod edge;

@@ -1,0 +1,99 @@
+//! What all backends elsewhere have in common: a bound in time, a bound on questions at once, and a word in the log
+//! when one is away.
+//!
+//! It refuses to guess: whatever is not a clear answer is "unavailable", never "wrong" and never an acceptance. The
+//! reasons it logs are ours and the machine's; no credential is ever part of one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::Client;
+use super::backend::Verdict;
+use super::dovecot::Dovecot;
+use super::saslauthd::Saslauthd;
+use crate::config::{AuthRemote, AuthService};
+use crate::report::{Seldom, backend as told};
+use crate::smtp::sasl::{CREDENTIAL_OCTETS_MAX, Mechanisms, Secret};
+
+/// Why there was no answer that counts, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Away(pub(super) String);
+
+impl Away {
+    pub(super) fn because(what: &str, why: impl std::fmt::Display) -> Away {
+        Away(format!("{what}: {why}"))
+    }
+}
+
+/// One of them.
+pub(super) struct Remote {
+    name: String,
+    timeout: Duration,
+    places: Semaphore,
+    said: Seldom,
+    service: Service,
+}
+
+enum Service {
+    Dovecot(Dovecot),
+    Saslauthd(Saslauthd),
+}
+
+impl Remote {
+    pub(super) fn new(name: &str, settings: &AuthRemote) -> Remote {
+        let service = match &settings.service {
+            AuthService::Dovecot { socket } => Service::Dovecot(Dovecot::new(socket.clone())),
+            AuthService::Saslauthd { socket, service, realm } => {
+                Service::Saslauthd(Saslauthd { socket: socket.clone(), service: service.clone(), realm: realm.clone() })
+            }
+        };
+        Remote {
+            name: name.to_owned(),
+            timeout: settings.timeout,
+            places: Semaphore::new(settings.concurrent_max),
+            said: Seldom::new(),
+            service,
+        }
+    }
+
+    pub(super) fn serves(&self) -> Mechanisms {
+        match self.service {
+            Service::Dovecot(_) | Service::Saslauthd(_) => Mechanisms::PASSWORDS,
+        }
+    }
+
+    /// Whether this is the account's password.
+    pub(super) async fn verify_password(&self, client: &Client<'_>, name: &str, password: &Secret) -> Verdict {
+        match &self.service {
+            Service::Dovecot(dovecot) => self.ask(dovecot.verify(client, name, password)).await,
+            Service::Saslauthd(saslauthd) => self.ask(saslauthd.verify(name, password)).await,
+        }
+    }
+
+    /// Waits for a place and for the answer, both within the one timeout.
+    async fn ask(&self, question: impl Future<Output = Result<Verdict, Away>>) -> Verdict {
+        let placed = async {
+            let _place = self.places.acquire().await.map_err(|error| Away(error.to_string()))?;
+            question.await
+        };
+        let answer = tokio::time::timeout(self.timeout, placed).await;
+        answer.unwrap_or_else(|_| Err(Away("no answer in time".to_owned()))).unwrap_or_else(|why| {
+            told::away(&self.said, &self.name, &why, Instant::now());
+            Verdict::Unavailable
+        })
+    }
+}
+
+/// Whom a backend calls the account: it goes into the log, to filters and to the upstream.
+///
+/// # Errors
+/// When it is empty, too long, no UTF-8, or has control characters.
+pub(super) fn identity(octets: &[u8]) -> Result<Arc<str>, Away> {
+    let name = str::from_utf8(octets).ok();
+    let sound = |name: &&str| (1..=CREDENTIAL_OCTETS_MAX).contains(&name.len()) && !name.contains(char::is_control);
+    name.filter(sound).map(Arc::from).ok_or_else(|| Away("calls the account something that is no name".to_owned()))
+}

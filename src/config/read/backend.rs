@@ -1,0 +1,104 @@
+//! One `[[auth.backend]]`: which keys each kind has, and what they say.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::WAIT_MIN;
+use crate::config::auth::{AuthBackend, AuthBackendKind, AuthRemote, AuthService};
+use crate::config::names;
+use crate::config::problem::Problem;
+use crate::config::section::Section;
+use crate::config::value::Value;
+
+/// A password that was changed is good for so long; more would be a back door.
+const CACHE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+/// Clients wait no longer for an answer to AUTH.
+const TIMEOUT: RangeInclusive<Duration> = WAIT_MIN..=Duration::from_mins(1);
+const CONCURRENT_MAX: u32 = 10_000;
+/// Octets of a word that a service is told.
+const WORD_BYTES_MAX: usize = 255;
+const SERVICE_DEFAULT: &str = "smtp";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Dovecot,
+    Saslauthd,
+}
+
+const KINDS: &[(&str, Kind)] = &[("file", Kind::File), ("dovecot", Kind::Dovecot), ("saslauthd", Kind::Saslauthd)];
+
+impl Kind {
+    fn name(self) -> &'static str {
+        KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+
+    /// Timeout, and questions at once. Dovecot lets those who guessed wrong wait for up to 17 seconds, which costs
+    /// nothing but a place; for the others a question is a connection.
+    fn bounds(self) -> (Duration, usize) {
+        match self {
+            Kind::Dovecot => (Duration::from_secs(30), 1_000),
+            Kind::File | Kind::Saslauthd => (Duration::from_secs(10), 50),
+        }
+    }
+
+    /// Those that not every kind has.
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Kind::File => &["path"],
+            Kind::Dovecot => &["timeout", "concurrent", "socket"],
+            Kind::Saslauthd => &["timeout", "concurrent", "socket", "service", "realm"],
+        }
+    }
+}
+
+pub(super) fn read(section: &Section<'_>) -> Option<AuthBackend> {
+    let name = section.required("name", "name = \"staff\"", |v| v.parsed("a name", names::NAME_HELP, names::name));
+    let cache = section.get_or("cache", None, |v| if v.is_off() { Ok(None) } else { v.duration(CACHE).map(Some) });
+    let kind = section.required("kind", "kind = \"file\"", |v| v.one_of(KINDS))?;
+    foreign_keys(section, kind);
+    let (timeout, concurrent_max) = kind.bounds();
+    let timeout = section.get_or("timeout", timeout, |v| v.duration(TIMEOUT));
+    let concurrent_max = section.get_or("concurrent", concurrent_max, |v| Ok(v.number(1..=CONCURRENT_MAX)? as usize));
+    let service = match kind {
+        Kind::File => {
+            let path = section.required("path", "path = \"/etc/wasmilter/passwd\"", Value::path)?;
+            return Some(AuthBackend { name: name?, cache, kind: AuthBackendKind::File { path } });
+        }
+        Kind::Dovecot => {
+            let socket = section.required("socket", "socket = \"/run/dovecot/auth-wasmilter\"", Value::path);
+            socket.map(|socket| AuthService::Dovecot { socket })
+        }
+        Kind::Saslauthd => saslauthd(section),
+    };
+    let remote = AuthRemote { timeout, concurrent_max, service: service? };
+    Some(AuthBackend { name: name?, cache, kind: AuthBackendKind::Remote(remote) })
+}
+
+fn saslauthd(section: &Section<'_>) -> Option<AuthService> {
+    let socket = section.required("socket", "socket = \"/run/saslauthd/mux\"", Value::path);
+    let service = section.get_or("service", SERVICE_DEFAULT.to_owned(), word);
+    let realm = section.get_or("realm", String::new(), word);
+    Some(AuthService::Saslauthd { socket: socket?, service, realm })
+}
+
+/// Keys that are there and mean nothing for a backend of this kind.
+fn foreign_keys(section: &Section<'_>, kind: Kind) {
+    let mut foreign: Vec<&'static str> = KINDS.iter().flat_map(|(_, other)| other.keys()).copied().collect();
+    foreign.sort_unstable();
+    foreign.dedup();
+    for key in foreign.into_iter().filter(|key| !kind.keys().contains(key)) {
+        let Some(value) = section.value(key) else { continue };
+        let title = format!("a backend of kind \"{}\" has no `{key}`", kind.name());
+        let help = format!("take it away; it has name, kind, cache, {}", kind.keys().join(", "));
+        section.reader.error(Problem::at(value.head(), title).label("not used").help(help));
+    }
+}
+
+fn word(value: &Value<'_>) -> Result<String, Problem> {
+    let text = value.text()?;
+    if text.is_empty() || text.len() > WORD_BYTES_MAX || text.contains(char::is_control) {
+        return Err(value.error(format!("is not a word of 1 to {WORD_BYTES_MAX} octets")));
+    }
+    Ok(text)
+}

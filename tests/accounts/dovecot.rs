@@ -1,0 +1,140 @@
+//! A real Dovecot with nothing but its auth service.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use wasmilter::accounts::Verification;
+
+use crate::asking::{Asked, good};
+use crate::process::{Daemon, folder, run};
+
+struct Dovecot {
+    folder: tempfile::TempDir,
+    daemon: Daemon,
+}
+
+impl Dovecot {
+    fn start() -> Dovecot {
+        let folder = folder("dovecot");
+        let (path, configuration) = (folder.path(), folder.path().join("dovecot.conf"));
+        std::fs::write(path.join("users"), users()).unwrap();
+        std::fs::write(path.join("deny"), "barred@inside.test\n").unwrap();
+        std::fs::write(&configuration, settings(path)).unwrap();
+        let mut dovecot = Dovecot { daemon: start(path), folder };
+        dovecot.wait();
+        dovecot
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("run/auth-wasmilter")
+    }
+
+    fn again(&mut self) {
+        self.daemon = start(self.folder.path());
+        self.wait();
+    }
+
+    fn wait(&mut self) {
+        let socket = self.socket();
+        self.daemon.wait_until(|| UnixStream::connect(&socket).is_ok());
+    }
+}
+
+fn start(folder: &Path) -> Daemon {
+    let configuration = folder.join("dovecot.conf");
+    Daemon::start(&["/usr/sbin/dovecot", "-F", "-c", configuration.to_str().unwrap()], &folder.join("log"))
+}
+
+/// One is somebody else by another name, one may not log in although the password is right.
+fn users() -> String {
+    let hash = run("openssl", &["passwd", "-6", "correct horse"], "");
+    let hash = hash.trim();
+    format!(
+        "anna@inside.test:{{SHA512-CRYPT}}{hash}\n\
+         closed@inside.test:{{SHA512-CRYPT}}{hash}::::::nologin=y reason=closed\n\
+         alias@inside.test:{{SHA512-CRYPT}}{hash}::::::user=anna@inside.test\n\
+         barred@inside.test:{{SHA512-CRYPT}}{hash}\n"
+    )
+}
+
+fn settings(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = {folder}/dovecot.log
+protocols =
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = yes
+auth_mechanisms = plain login
+auth_failure_delay = 0
+default_internal_user = dovecot
+default_login_user = nobody
+service anvil {{
+  chroot =
+  # Or several wrong passwords from one address make all of its logins wait.
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+passdb {{
+  driver = passwd-file
+  args = {folder}/deny
+  deny = yes
+}}
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {folder}/users
+}}
+passdb {{
+  driver = checkpassword
+  args = /bin/false
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home=/nonexistent
+}}
+service auth {{
+  unix_listener auth-wasmilter {{
+    mode = 0600
+  }}
+}}
+"
+    )
+}
+
+fn asked(dovecot: &Dovecot) -> Asked {
+    Asked::of(&format!("kind = \"dovecot\"\nsocket = \"{}\"", dovecot.socket().display()))
+}
+
+#[test]
+fn dovecot_decides() {
+    let dovecot = Dovecot::start();
+    let accounts = asked(&dovecot);
+    for (name, password, verdict) in [
+        ("anna@inside.test", "correct horse", good("anna@inside.test")),
+        ("anna@inside.test", "wrong horse", Verification::Bad),
+        ("alias@inside.test", "correct horse", good("anna@inside.test")),
+        ("nobody@inside.test", "correct horse", Verification::Bad),
+        ("closed@inside.test", "correct horse", Verification::Bad),
+        ("barred@inside.test", "correct horse", Verification::Bad),
+        ("anna@inside.test\tnologin", "correct horse", Verification::Bad),
+    ] {
+        assert_eq!(accounts.verify(name, password), verdict, "{name} {password}");
+    }
+}
+
+#[test]
+fn dovecot_away_is_no_verdict_and_comes_back_by_itself() {
+    let mut dovecot = Dovecot::start();
+    let accounts = asked(&dovecot);
+    assert_eq!(accounts.verify("anna@inside.test", "correct horse"), good("anna@inside.test"));
+    dovecot.daemon.stop();
+    // Its auth process may outlive it for a moment, and answers until then.
+    while accounts.verify("anna@inside.test", "correct horse") != Verification::Unavailable {}
+    assert_eq!(accounts.verify("anna@inside.test", "wrong horse"), Verification::Unavailable);
+    dovecot.again();
+    assert_eq!(accounts.verify("anna@inside.test", "correct horse"), good("anna@inside.test"));
+    assert_eq!(accounts.verify("anna@inside.test", "wrong horse"), Verification::Bad);
+}

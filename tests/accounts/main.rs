@@ -1,0 +1,10 @@
+//! Logins that programs of other people verify: each is the real one, set up in a folder that goes away with it. The
+//! installed ones are not touched: not their configuration, not their sockets.
+//!
+//! Nothing here is left out where a program is missing: `cargo xtask test` installs them first.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod asking;
+mod dovecot;
+mod process;
