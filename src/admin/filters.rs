@@ -116,7 +116,7 @@ fn failed(status: StatusCode, why: &str) -> Response {
     said(status, &json!({ "error": why }))
 }
 
-fn said(status: StatusCode, body: &Value) -> Response {
+pub(super) fn said(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json"), NO_STORE], format!("{body}\n")).into_response()
 }
 

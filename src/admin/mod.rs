@@ -1,4 +1,4 @@
-//! Floor 9: the operator's door: `GET /metrics`, `/healthz` and `/filters` over HTTP, on a loopback address unless the
+//! Floor 9: the operator's door: `GET /metrics`, `/healthz`, `/filters` and `/limits` over HTTP, on a loopback address unless the
 //! configuration says otherwise. It shows, and changes nothing, but for one request from this machine: a filter is read
 //! again ([`filters`]).
 //!
@@ -40,6 +40,9 @@ pub struct Health {
     pub upstream_last_ok: Option<SystemTime>,
 }
 
+/// Makes a list for whoever asks.
+pub type Listing = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// The address cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} ([admin]): {source}")]
@@ -59,6 +62,7 @@ struct Shown {
     metrics: Metrics,
     health: Box<dyn Fn() -> Health + Send + Sync>,
     filters: Filters,
+    limits: Listing,
     began: Instant,
 }
 
@@ -86,13 +90,15 @@ impl Admin {
         metrics: Metrics,
         health: impl Fn() -> Health + Send + Sync + 'static,
         filters: Filters,
+        limits: Listing,
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
-        let shown = Arc::new(Shown { metrics, health: Box::new(health), filters, began: Instant::now() });
+        let shown = Arc::new(Shown { metrics, health: Box::new(health), filters, limits, began: Instant::now() });
         let router = Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(healthz))
             .route("/filters", get(filters::list))
+            .route("/limits", get(limits_list))
             .route("/filters/{name}/reload", post(filters::reload))
             .with_state(shown);
         let service = router.into_make_service_with_connect_info::<filters::Peer>();
@@ -124,6 +130,11 @@ async fn healthz(State(shown): State<Arc<Shown>>) -> Response {
         "upstream_ok_seconds_ago": ago.map(|ago| ago.as_secs()),
     });
     (status, [(header::CONTENT_TYPE, "application/json"), NO_STORE], format!("{body}\n")).into_response()
+}
+
+/// Every `[[limit]]`: what it remembers, how often it was reached, and by whom where that is an alarm.
+async fn limits_list(State(shown): State<Arc<Shown>>) -> Response {
+    filters::said(StatusCode::OK, &(shown.limits)())
 }
 
 const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");

@@ -43,9 +43,15 @@ async fn start() -> Running {
         }
     });
     let filters = Filters { list: Box::new(|| serde_json::json!([{ "name": "good" }])), orders };
-    let task = tokio::spawn(admin.serve(metrics, health, filters, async move {
-        let _ = stopped.await;
-    }));
+    let task = tokio::spawn(admin.serve(
+        metrics,
+        health,
+        filters,
+        Box::new(|| serde_json::json!([{ "name": "one" }])),
+        async move {
+            let _ = stopped.await;
+        },
+    ));
     Running { address, draining, stop: Some(stop), task }
 }
 
@@ -114,6 +120,8 @@ async fn a_connection_that_only_waits_is_cut() {
 #[tokio::test]
 async fn a_filter_is_exchanged_only_by_who_says_so() {
     let running = start().await;
+    let limits = ask(running.address, "GET /limits HTTP/1.1").await;
+    assert!(limits.starts_with("HTTP/1.1 200 ") && limits.contains(r#"[{"name":"one"}]"#), "{limits}");
     let list = ask(running.address, "GET /filters HTTP/1.1").await;
     assert!(list.starts_with("HTTP/1.1 200 ") && list.ends_with("[{\"name\":\"good\"}]\n"), "{list}");
     for (request, status) in [

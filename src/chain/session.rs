@@ -22,6 +22,8 @@ pub struct SessionChain {
     /// As conditions last saw it.
     client: Option<Client>,
     state: Option<Box<State>>,
+    /// Words that the transaction at hand is to be marked with, when a filter is next asked.
+    tags: Vec<Box<str>>,
 }
 
 /// What there is once a filter was asked.
@@ -55,7 +57,7 @@ impl SessionChain {
     pub fn new(chain: Arc<Chain>, listener: &str) -> SessionChain {
         let chain = chain.listener(listener).filter(|chain| !chain.programs.is_empty()).map(Arc::clone);
         let live = chain.as_ref().map_or(StageSet::NONE, |chain| when::wanted_of(chain, None));
-        SessionChain { chain, live, client: None, state: None }
+        SessionChain { chain, live, client: None, state: None, tags: Vec::new() }
     }
 
     /// Who the client is now: filters whose conditions about the session do not hold are as if they were not there. At
@@ -72,6 +74,18 @@ impl SessionChain {
             when::meet(chain, state, client);
         }
         self.look_again();
+    }
+
+    /// The transaction at hand is marked by somebody who is no filter.
+    pub fn tag(&mut self, name: &str) {
+        if self.chain.is_some() {
+            self.tags.push(name.into());
+        }
+    }
+
+    /// What was to be marked is over.
+    pub fn forget_tags(&mut self) {
+        self.tags.clear();
     }
 
     /// Which filters with conditions about recipients the transaction is for; from DATA on the others are not asked.
@@ -126,11 +140,18 @@ impl SessionChain {
             return Outcome::NEXT;
         }
         // Borrowed: all sessions share it, and its count of owners.
-        let SessionChain { chain, live, client, state } = self;
+        let SessionChain { chain, live, client, state, tags } = self;
         let Some(chain) = chain.as_deref() else { return Outcome::NEXT };
         let state = state.get_or_insert_with(|| Box::new(State::new(chain, *client, ctx)));
         state.in_transaction |= IN_TRANSACTION.contains(stage);
         when::learn(chain, state, &call);
+        if let Some(work) = state.work.as_mut().filter(|_| state.in_transaction && !tags.is_empty()) {
+            let marks = Arc::make_mut(work.marks.get_or_insert_default());
+            for tag in tags.drain(..) {
+                // No room for it: filters have filled it.
+                let _ = marks.tag(&tag);
+            }
+        }
         // Boxed: a session that waits for its client shall not carry the room a guest call needs.
         let outcome = Box::pin(consult::run(chain, state, call, ctx)).await;
         if matches!(stage, Stage::Rcpt | Stage::RcptReply) {

@@ -149,7 +149,10 @@ fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>, ord
     };
     let listed = Arc::clone(gateway);
     let filters = Filters { list: Box::new(move || listed.filters()), orders: orders.clone() };
-    let serving = admin.serve(gateway.metrics().clone(), health, filters, async move { stopped.cancelled().await });
+    let limited = Arc::clone(gateway);
+    let limits = Box::new(move || limited.shown_limits());
+    let stopped = async move { stopped.cancelled().await };
+    let serving = admin.serve(gateway.metrics().clone(), health, filters, limits, stopped);
     tokio::spawn(serving);
     Door { settings: settings.clone(), stop }
 }

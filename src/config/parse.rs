@@ -6,9 +6,12 @@ use super::access::AccessRule;
 use super::behind::{Route, Upstream};
 use super::delegation::PolicyService;
 use super::edge::TlsVersion;
+use super::limit::Limit;
 use super::problem::{ConfigErrors, Problem, Warning};
 use super::read::table::TableNames;
-use super::read::{access, auth, bounds, delegation, edge, filter, listener, relay, route, service, table, upstream};
+use super::read::{
+    access, auth, bounds, delegation, edge, filter, limit, listener, relay, route, service, table, upstream,
+};
 use super::reader::{Environment, Reader};
 use super::section::Section;
 use super::types::{Config, Filter, Limits, Listener, Table};
@@ -84,6 +87,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let access = access(top, listeners.as_deref(), &table::names(&tables, &table_names));
     let policy_services = policy_services(top, listeners.as_deref());
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
+    let rate_limits = rate_limits(top, listeners.as_deref());
     let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
     let engine = service::engine(&top.section("engine", &schema::ENGINE));
     let spool = service::spool(&top.section("spool", &schema::SPOOL));
@@ -105,6 +109,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
         limits,
         networks,
         rates,
+        rate_limits,
         timeouts,
         filters,
         tables,
@@ -213,6 +218,17 @@ fn policy_services(top: &Section<'_>, listeners: Option<&[Listener]>) -> Vec<Pol
         check::unique("policy-service", paths, top.reader);
     }
     services
+}
+
+fn rate_limits(top: &Section<'_>, listeners: Option<&[Listener]>) -> Vec<Limit> {
+    let sections = top.sections("limit", &schema::LIMIT);
+    too_many(top, "limit", sections.len());
+    let Some(listeners) = listeners else { return Vec::new() };
+    let listeners: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+    let read = |section: &Section<'_>| Some((limit::read(section, &listeners)?, format!("{}.name", section.path)));
+    let limits: Vec<(Limit, String)> = sections.iter().filter_map(read).collect();
+    check::unique("limit", limits.iter().map(|(limit, path)| (limit.name.as_str(), path.clone())), top.reader);
+    limits.into_iter().map(|(limit, _)| limit).collect()
 }
 
 pub(super) fn too_many(top: &Section<'_>, key: &str, count: usize) {

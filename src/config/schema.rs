@@ -26,6 +26,7 @@ pub(super) const TOP: Shape = Shape {
         "limits",
         "network",
         "rates",
+        "limit",
         "timeouts",
         "filter",
         "table",
@@ -181,6 +182,14 @@ pub(super) const RATES: Shape = Shape {
     ],
 };
 
+pub(super) const LIMIT: Shape = Shape {
+    title: "[[limit]]",
+    keys: &["name", "listeners", "count", "per", "rate", "at-once", "except", "action", "delay", "reply", "alarm"],
+};
+
+pub(super) const LIMIT_EXCEPT: Shape =
+    Shape { title: "[limit.except]", keys: &["networks", "identities", "senders", "recipients"] };
+
 pub(super) const TIMEOUTS: Shape = Shape {
     title: "[timeouts]",
     keys: &[
@@ -310,6 +319,8 @@ pub(super) const ALL: &[&Shape] = &[
     &NETWORK,
     &NETWORK_LIMITS,
     &RATES,
+    &LIMIT,
+    &LIMIT_EXCEPT,
     &TIMEOUTS,
     &FILTER,
     &WHEN,

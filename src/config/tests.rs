@@ -111,6 +111,7 @@ fn the_examples_of_the_reference_are_right() {
                 "#client-certificate = \"off\"" if key == "client-ca" => "client-certificate = \"ask\"\n".to_owned(),
                 // What is known at helo is not all there is.
                 "at = \"helo\"" if ["sender", "recipient"].contains(&key) => "at = \"rcpt\"\n".to_owned(),
+                "#action = \"defer\"" if example == "delay = \"5s\"" => "action = \"delay\"\n".to_owned(),
                 "#dnssec = false" if key == "trust-anchor" => "dnssec = true\n".to_owned(),
                 _ if replaced.iter().any(|start| line.starts_with(start)) => "\n".to_owned(),
                 _ => format!("{line}\n"),
@@ -154,6 +155,7 @@ fn keys_shown() -> std::collections::BTreeSet<(String, String)> {
             "kv" => "[filter.grants.kv]",
             "when" => "[filter.when]",
             "http" => "[filter.grants.http]",
+            "except" => "[limit.except]",
             "address" => "[upstream.address]",
             _ => "[network.limits]",
         };

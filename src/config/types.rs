@@ -14,6 +14,7 @@ use super::auth::Auth;
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
 use super::delegation::PolicyService;
 use super::edge::{Handshakes, TlsFiles, Trust};
+use super::limit::Limit;
 use super::resolver::Resolver;
 use super::settings::SettingsJson;
 use super::signing::SigningKey;
@@ -43,6 +44,8 @@ pub struct Config {
     /// Exceptions by network, most specific prefix first.
     pub networks: Vec<NetworkRule>,
     pub rates: Rates,
+    /// In their order: the first that refuses decides.
+    pub rate_limits: Vec<Limit>,
     pub timeouts: Timeouts,
     /// All filters in the order in which they are asked.
     pub filters: Vec<Filter>,

@@ -91,6 +91,29 @@ pub(super) fn rate(text: &str) -> Result<Rate, String> {
     Ok(Rate { count, per, burst })
 }
 
+/// `SIZE/TIME`, optionally followed by `burst SIZE`; counted in KiB, and what is not a whole one counts as one.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence.
+pub(super) fn size_rate(text: &str) -> Result<Rate, String> {
+    let kib = |text: &str| {
+        let kib = size(text)?.div_ceil(1 << 10);
+        u32::try_from(kib).map_err(|_| "is too large".to_owned())
+    };
+    let (amount, rest) = text.split_once('/').ok_or("has no `/` between how much and how long")?;
+    let (time, burst) = match rest.split_once("burst") {
+        Some((time, burst)) => (time.trim(), Some(kib(burst.trim())?)),
+        None => (rest.trim(), None),
+    };
+    let count = kib(amount.trim())?;
+    let Rate { per, .. } = rate(&format!("1/{time}"))?;
+    let burst = burst.unwrap_or(count);
+    if count == 0 || burst == 0 {
+        return Err("allows nothing at all, for ever".to_owned());
+    }
+    Ok(Rate { count, per, burst })
+}
+
 fn whole(text: &str) -> Result<u32, String> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err("has something else where a whole number belongs".to_owned());

@@ -45,6 +45,11 @@ pub fn ruled(session: &SessionFacts, ruled: &Ruled) {
     if ruled.reply.is_some() { line!(info) } else { line!(debug) }
 }
 
+/// Somebody reached a `[[limit]]`: `key` is what it is counted under.
+pub fn limit_hit(peer: IpAddr, listener: &str, session: Option<&str>, limit: &str, action: &'static str, key: &str) {
+    tracing::info!(peer = %peer, listener, session, limit, action, key, "limit reached");
+}
+
 /// A login failed: the name as it was said, whether or not there is such an account.
 pub fn auth_failed(session: &SessionFacts, mechanism: &'static str, account: &str) {
     tracing::info!(

@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 25] = [
+pub const DESCRIBED: [(&str, Kind, &str); 27] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -68,6 +68,8 @@ pub const DESCRIBED: [(&str, Kind, &str); 25] = [
         "Refusals by rate limit, by the limit's name in the configuration",
     ),
     ("wasmilter_access_rules_total", Kind::Counter, "Access rules that matched, by rule, action and would"),
+    ("wasmilter_limit_hits_total", Kind::Counter, "How often a [[limit]] was reached, by its name and its action"),
+    ("wasmilter_limit_alarms_total", Kind::Counter, "How often a [[limit]] with alarm = true was reached, by its name"),
     ("wasmilter_breaker_open", Kind::Gauge, "Whether calls of a filter do not wait for an instance for now"),
     ("wasmilter_shadow_total", Kind::Counter, "What filters in shadow would have said, beside what happened"),
     ("wasmilter_policy_answers_total", Kind::Counter, "What policy daemons said, by service"),
@@ -256,8 +258,19 @@ impl Metrics {
     }
 
     /// A rate limit refused somebody; `limit` is its name in the configuration.
-    pub fn limited(&self, limit: &'static str) {
-        self.0.counter("wasmilter_limits_refused_total", vec![Label::from_static_parts("limit", limit)]).increment(1);
+    pub fn limited(&self, limit: &str) {
+        self.0.counter("wasmilter_limits_refused_total", vec![Label::new("limit", limit.to_owned())]).increment(1);
+    }
+
+    /// A `[[limit]]` was reached, whatever came of it.
+    pub fn limit_hit(&self, limit: &str, action: &'static str) {
+        let labels = vec![Label::new("limit", limit.to_owned()), Label::from_static_parts("action", action)];
+        self.0.counter("wasmilter_limit_hits_total", labels).increment(1);
+    }
+
+    /// The same where the operator wants to be told.
+    pub fn limit_alarm(&self, limit: &str) {
+        self.0.counter("wasmilter_limit_alarms_total", vec![Label::new("limit", limit.to_owned())]).increment(1);
     }
 }
 

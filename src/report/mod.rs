@@ -8,7 +8,7 @@ mod escape;
 pub mod event;
 pub mod log;
 pub mod metrics;
-mod seldom;
+pub mod seldom;
 mod transaction;
 pub mod upstream;
 

@@ -13,9 +13,10 @@ use crate::mail::{Introduced, PeerName, SessionFacts, TlsFacts};
 use crate::net::files::is_exhausted;
 use crate::net::listen::{Bound, canonical};
 use crate::net::stream::Stream;
+use crate::policy::limits::Subject;
 use crate::report::event;
 use crate::smtp::{Reply, replies};
-use crate::state::limits::{ConnectionGuard, Refused};
+use crate::state::limits::{ConnectionGuard, Refused, RuleGuard};
 use crate::state::memory::Lease;
 
 use super::connection::Connection;
@@ -114,6 +115,7 @@ pub(super) struct Arrival {
 
 pub(super) fn begin(gateway: &Arc<Gateway>, place: Place, arrival: Arrival, room: Room) {
     let Some(listener) = place.listener() else { return };
+    let listener_tls = listener.tls;
     let facts = SessionFacts {
         id: ids::session(),
         listener: Arc::from(listener.name.as_str()),
@@ -126,8 +128,43 @@ pub(super) fn begin(gateway: &Arc<Gateway>, place: Place, arrival: Arrival, room
         auth: None,
         introduced: arrival.introduced,
     };
+    let Place { generation, index } = place;
     let (guard, lease) = room;
-    let mut session = Connection::new(Arc::clone(gateway), place.generation, place.index, arrival.stream, facts, guard);
+    let (_, rates) = generation.limits_for(facts.peer.ip());
+    if !rates || !gateway.limits_entry() {
+        let room = (guard, RuleGuard::default());
+        let session = Connection::new(Arc::clone(gateway), generation, index, arrival.stream, facts, room);
+        serve(gateway, session, lease);
+        return;
+    }
+    let (own, implicit) = (Arc::clone(gateway), listener_tls == ListenerTls::Implicit);
+    gateway.shutdown.sessions().spawn(async move {
+        let (rules, ruling) = own.enter(&Subject::arriving(facts.peer.ip(), &facts.listener)).await;
+        let mut stream = arrival.stream;
+        if let Some(reply) = ruling.refusal {
+            if !implicit {
+                let mut line = Vec::new();
+                reply.encode(&mut line);
+                stream.write_at_once(&line);
+            }
+            return;
+        }
+        let waited = tokio::select! {
+            biased;
+            () = stream.closed(), if !ruling.delay.is_zero() => false,
+            () = own.shutdown.beginning() => true,
+            () = tokio::time::sleep(ruling.delay) => true,
+        };
+        if waited {
+            let mut session = Connection::new(Arc::clone(&own), generation, index, stream, facts, (guard, rules));
+            session.arrives_marked(ruling.tags);
+            serve(&own, session, lease);
+        }
+    });
+}
+
+/// The session, in a task that holds nothing else.
+fn serve(gateway: &Arc<Gateway>, mut session: Connection, lease: Lease) {
     gateway.shutdown.sessions().spawn(async move {
         session.run().await;
         drop(lease);

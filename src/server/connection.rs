@@ -5,6 +5,7 @@ mod content;
 mod delegation;
 mod filters;
 mod introduce;
+mod limits;
 #[cfg(test)]
 mod tests;
 
@@ -18,14 +19,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::accounts::{Client, Verification};
 use crate::chain::{BodyMode, Call, Context, SessionChain};
-use crate::config::{Connect, ListenerAuth, ListenerTls, PolicyStage};
+use crate::config::{Connect, Limit, ListenerAuth, ListenerTls, PolicyStage};
 use crate::mail::{AbortReason, Delivery, SessionFacts, Stage, TlsFacts};
 use crate::net::stream::Stream;
-use crate::report::event;
-use crate::session::{Charge, Errand, Identity, Input, Purpose, Question, Rules, Session, Step};
+use crate::session::{Errand, Identity, Input, Purpose, Question, Rules, Session, Step};
 use crate::smtp::sasl::Secret;
 use crate::smtp::{Reply, replies};
-use crate::state::limits::ConnectionGuard;
+use crate::state::limits::{ConnectionGuard, RuleGuard};
 use crate::upstream::Telling;
 
 use super::client::{ClientIo, Expect, Heard};
@@ -60,8 +60,15 @@ pub(super) struct Connection {
     rates: bool,
     names: Names,
     /// Counted as long as it is held.
-    room: Option<ConnectionGuard>,
+    room: Option<Place>,
+    /// Limits that have marked the connection.
+    marked: Vec<Arc<Limit>>,
+    /// Refused commands that are counted already.
+    errors_paid: u32,
 }
+
+/// What a client takes of what all of them share.
+pub(super) type Place = (ConnectionGuard, RuleGuard);
 
 /// The peer's name is looked up once, when somebody first needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +84,7 @@ impl Connection {
         listener: usize,
         stream: Stream,
         facts: SessionFacts,
-        room: ConnectionGuard,
+        room: Place,
     ) -> Connection {
         let config = &generation.config;
         let rules = Rules { config: Arc::clone(config), listener, tables: generation.tables.clone() };
@@ -107,6 +114,8 @@ impl Connection {
             rates,
             names,
             room: Some(room),
+            marked: Vec::new(),
+            errors_paid: 0,
         }
     }
 
@@ -123,6 +132,7 @@ impl Connection {
         let first = self.session.handle(Input::Begin(tls));
         self.drive(first).await;
         Box::pin(self.pay_reply()).await;
+        Box::pin(self.pay_errors()).await;
         let summary = self.record.summary(self.io.came());
         self.chain.consult(Call::Quit(summary), &self.context()).await;
         Box::pin(self.leg.quit()).await;
@@ -166,10 +176,7 @@ impl Connection {
                     self.record.ruled(&self.session, &told);
                     *then
                 }
-                Step::Charge(charge) => {
-                    let room = self.charge(&charge);
-                    self.session.handle(Input::Charged(room))
-                }
+                Step::Charge(charge) => Box::pin(self.charge(&charge)).await?,
                 Step::AskOffer => self.ask_offer().await,
                 Step::Reach { upstream, purpose } => self.reach(upstream, purpose).await?,
                 Step::Recall(question) => self.recall(&question),
@@ -247,32 +254,6 @@ impl Connection {
                 self.gone().await;
                 return None;
             }
-        })
-    }
-
-    fn charge(&self, charge: &Charge) -> Result<(), &'static str> {
-        let facts = self.session.facts();
-        if let Charge::AuthFailure { mechanism, account } = charge {
-            event::auth_failed(facts, mechanism, account);
-        }
-        if *charge == Charge::Message && !self.gateway.overload.memory.has_room_for_messages() {
-            self.record.limited(&self.session, "memory");
-            return Err("memory");
-        }
-        if !self.rates {
-            return Ok(());
-        }
-        let (address, identity) = (facts.peer.ip(), facts.auth.as_ref().map(|auth| &*auth.identity));
-        let limits = &self.gateway.limits;
-        let result = match charge {
-            Charge::Message => limits.message(address, identity),
-            Charge::Recipient => limits.recipient(address, identity),
-            Charge::AuthAttempt { account } => limits.auth_allowed(address, Some(account)),
-            Charge::AuthFailure { account, .. } => limits.auth_failed(address, account),
-        };
-        result.map_err(|refused| {
-            self.record.limited(&self.session, refused.which);
-            refused.which
         })
     }
 

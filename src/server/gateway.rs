@@ -232,7 +232,7 @@ impl Gateway {
     pub fn new(generation: Generation, metrics: Metrics) -> Arc<Gateway> {
         generation.upstreams.begin();
         Arc::new(Gateway {
-            limits: Limits::new(&generation.config.rates),
+            limits: Limits::new(&generation.config.rates, &generation.config.rate_limits),
             overload: Overload::new(&generation.config.rates),
             generation: ArcSwap::from_pointee(generation),
             metrics,
@@ -278,7 +278,7 @@ impl Gateway {
     /// New sessions begin with this one. To be called within the runtime.
     pub fn replace(&self, mut generation: Generation) {
         std::mem::take(&mut generation.renewal).take_effect();
-        self.limits.reload(&generation.config.rates);
+        self.limits.reload(&generation.config.rates, &generation.config.rate_limits);
         self.overload.reload(&generation.config.rates);
         generation.upstreams.begin();
         let before = self.generation.swap(Arc::new(generation));

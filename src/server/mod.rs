@@ -9,6 +9,7 @@ mod filters;
 mod gateway;
 mod ids;
 mod leg;
+mod limits;
 mod listeners;
 mod overload;
 mod proxied;

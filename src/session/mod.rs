@@ -36,7 +36,7 @@ use crate::policy::tables::Tables;
 use crate::smtp::command::{Command, CommandError};
 use crate::smtp::ehlo::ClientOffer;
 use crate::smtp::sasl::Mechanisms;
-use crate::smtp::{Reply, replies};
+use crate::smtp::{ForwardPath, Reply, ReversePath, replies};
 
 pub use bdat::SWALLOWED_BYTES_MAX;
 use group::{Awaited, Group};
@@ -153,6 +153,21 @@ impl Session {
         self.mechanisms = served;
     }
 
+    /// What `Step::Charge` is about: the sender of the transaction at hand or to come, and the recipient.
+    #[must_use]
+    pub fn charged(&self) -> (Option<&ReversePath>, Option<&ForwardPath>) {
+        let sender = match (&self.pending, &self.phase) {
+            (Pending::MailGate(mail), _) => Some(&mail.sender.path),
+            (_, Phase::Addressed(transaction)) => Some(&transaction.envelope.sender.path),
+            _ => None,
+        };
+        let recipient = match &self.pending {
+            Pending::RcptGate(rcpt) => Some(&rcpt.said.path),
+            _ => None,
+        };
+        (sender, recipient)
+    }
+
     /// How the filters want the next message to be taken: asked when they have heard of DATA.
     pub fn set_hold(&mut self, hold: bool) {
         self.hold = hold;
@@ -239,6 +254,9 @@ impl Session {
             (Pending::AuthIdentity(mechanism, account), Input::Identity(identity)) => {
                 self.settle_identity(mechanism, account, identity)
             }
+            // 421 says that it is the last.
+            (_, Input::Limited(reply)) if reply.code == 421 => self.part(reply, AbortReason::Refused),
+            (_, Input::Limited(reply)) => self.say(reply),
             (Pending::AuthFailed, Input::Charged(room)) => self.auth_refused(room),
             (Pending::AuthGood(auth), Input::Charged(room)) => self.auth_accepted(auth, room),
             (Pending::Auth(auth), Input::Verdict(verdict, _)) => self.weigh_auth(auth, verdict),

@@ -26,6 +26,8 @@ pub enum Input<'a> {
     Verdict(Verdict, Vec<Edit>),
     /// The answer to `Step::Charge`: the name of the limit that is exhausted, or room.
     Charged(Result<(), &'static str>),
+    /// The answer to `Step::Charge`: a `[[limit]]` refuses it, with this reply.
+    Limited(Reply),
     /// The answer to `Step::AskOffer` and `Step::Reach`: what the upstream offers, or why it cannot be had.
     Reached(Result<Arc<Offer>, Unreached>),
     /// The next of the upstream's answers, in the order of `Step::Forward`: its reply, or what its failure means for

@@ -201,6 +201,35 @@ pub const TOO_MANY_MESSAGES_NOW: Reply = say(450, (4, 7, 1), "Too much mail for 
 pub const TOO_MANY_RECIPIENTS_NOW: Reply = say(452, (4, 7, 1), "Too many recipients for now, try again later");
 pub const TOO_MANY_LOGINS_NOW: Reply = say(421, (4, 7, 0), "Too many failed logins, try again later");
 
+/// What somebody has had too much of, in the words of Postfix where it has such.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooMuch {
+    Connections,
+    Mail,
+    Recipients,
+    FailedLogins,
+    Errors,
+}
+
+/// To who has reached a `[[limit]]`. `code` is 421, 450, 550 or 554; `words` are the operator's.
+#[must_use]
+pub fn over_limit(code: u16, what: TooMuch, address: std::net::IpAddr, words: Option<&str>) -> Reply {
+    let enhanced = match code {
+        421 => Enhanced::new(4, 7, 0),
+        450 => Enhanced::new(4, 7, 1),
+        _ => Enhanced::new(5, 7, 1),
+    };
+    let what = match what {
+        TooMuch::Connections => "too many connections",
+        TooMuch::Mail => "too much mail",
+        TooMuch::Recipients => "too many recipients",
+        TooMuch::FailedLogins => "too many failed logins",
+        TooMuch::Errors => "too many errors",
+    };
+    let text = words.map_or_else(|| format!("Error: {what} from {address}"), str::to_owned);
+    Reply::new(code, Some(enhanced), text)
+}
+
 // ── Filters ──
 
 pub const FILTER_REJECTED: Reply = say(550, (5, 7, 1), "Rejected by local policy");

@@ -38,6 +38,40 @@ fn whoever_finds_no_room_hears_why() {
     }
 }
 
+/// `[[limit]]` at the door: what a client hears, what the log says, and whom `GET /limits` shows.
+#[test]
+fn limits_at_the_door_are_heard_logged_and_shown() {
+    let upstream = Upstream::start();
+    let limits = "[[limit]]\nname = \"open\"\ncount = \"connections-at-once\"\nper = [\"network/24,48\"]\nat-once = 2\n\
+                  action = \"refuse\"\nalarm = true\n[[limit]]\nname = \"errors\"\ncount = \"errors\"\n\
+                  per = [\"address\"]\nrate = \"1/1h burst 2\"\nreply = \"Learn to speak\"\n[[limit]]\nname = \"often\"\n\
+                  count = \"messages\"\nrate = \"1/1h\"\naction = \"mark\"\n";
+    let mut gateway = Gateway::start(upstream.address, limits);
+    let (mut first, mut second) = (Client::connect(gateway.mx), Client::connect(gateway.mx));
+    assert_eq!(first_words(gateway.mx).1, "554 5.7.1 Error: too many connections from 127.0.0.1\r\n");
+    gateway.wait_for("limit=open action=refuse key=");
+    gateway.wait_for("limit alarm");
+    let shown = gateway.get("/limits").1;
+    assert!(shown.contains(r#""who":"network=127.0.0.0/24""#), "{shown}");
+    let metrics = gateway.get("/metrics").1;
+    assert!(metrics.contains(r#"wasmilter_limit_hits_total{limit="open",action="refuse"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"wasmilter_limit_alarms_total{limit="open"} 1"#), "{metrics}");
+    assert!(first.say("EHLO client.test").starts_with("250 "));
+    for tags in ["outcome=aborted", "tags="] {
+        assert!(first.say("MAIL FROM:<a@client.test>").starts_with("250 "));
+        assert!(first.say("RSET").starts_with("250 "));
+        let line = gateway.wait_for("outcome=aborted");
+        assert!(line.contains(tags) && line.contains("tags=") == (tags == "tags="), "{line}");
+    }
+    for _ in 0..2 {
+        assert!(second.say("EXPN list").starts_with("502 "));
+    }
+    assert!(second.say("QUIT").starts_with("221 "));
+    gateway.wait_for("errors=2");
+    // Its errors are counted when it is gone, just before that line; and its place is free.
+    assert_eq!(first_words(gateway.mx).1, "421 4.7.0 Learn to speak\r\n");
+}
+
 /// Every session that is let in has the descriptors it needs; the others are told at once.
 #[test]
 fn few_descriptors_are_few_sessions_and_none_that_fails() {

@@ -184,8 +184,12 @@ fn memory(value: &Value<'_>) -> Result<MemoryMax, Problem> {
     }
 }
 
-fn rate(value: &Value<'_>) -> Result<Rate, Problem> {
-    let rate = value.rate()?;
+pub(super) fn rate(value: &Value<'_>) -> Result<Rate, Problem> {
+    bounded(value, value.rate()?)
+}
+
+/// A rate that can be computed with.
+pub(super) fn bounded(value: &Value<'_>, rate: Rate) -> Result<Rate, Problem> {
     if rate.count > RATE_COUNT_MAX || rate.burst > RATE_COUNT_MAX || rate.per > RATE_PER_MAX {
         return Err(value.error("is out of bounds").help(format!("at most {RATE_COUNT_MAX} in at most 31d would do")));
     }

@@ -8,6 +8,7 @@ pub(super) mod bounds;
 pub(super) mod delegation;
 pub(super) mod edge;
 pub(super) mod filter;
+pub(super) mod limit;
 pub(super) mod listener;
 mod quarantine;
 pub(super) mod relay;

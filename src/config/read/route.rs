@@ -32,7 +32,7 @@ pub(in crate::config) fn read(section: &Section<'_>, upstreams: &[&str], listene
     Some(Route { listeners, identities, senders, recipients, upstream })
 }
 
-fn known_names(section: &Section<'_>, key: &'static str, what: &str, names: &[&str]) -> Vec<String> {
+pub(super) fn known_names(section: &Section<'_>, key: &'static str, what: &str, names: &[&str]) -> Vec<String> {
     section.get(key, |value| Ok(value.list(|item| known(item, what, names)))).unwrap_or_default()
 }
 
@@ -49,7 +49,7 @@ pub(super) fn known(value: &Value<'_>, what: &str, names: &[&str]) -> Result<Str
     })
 }
 
-fn patterns(section: &Section<'_>, key: &'static str) -> Vec<AddressPattern> {
+pub(super) fn patterns(section: &Section<'_>, key: &'static str) -> Vec<AddressPattern> {
     let Some(value) = section.value(key) else { return Vec::new() };
     if value.items().len() > PATTERNS_MAX {
         section.reader.error(value.error(format!("has more than {PATTERNS_MAX} entries")));

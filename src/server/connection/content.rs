@@ -67,6 +67,7 @@ impl Connection {
         let parts = self.parts();
         let mut message = Message::by_dot(&parts, plan, received);
         let outcome = Transfer::new(parts, &mut message).run().await;
+        self.pay_octets(message.octets()).await;
         self.received_whole(outcome, true)
     }
 
@@ -84,6 +85,7 @@ impl Connection {
         let Some(mut message) = message else { return self.session.handle(Input::Received(NO_MESSAGE)) };
         match Transfer::new(parts, &mut message).chunk(chunk).await {
             Some(outcome) => {
+                self.pay_octets(message.octets()).await;
                 let outcome = self.received_whole(outcome, chunk.last);
                 self.session.handle(Input::Received(outcome))
             }

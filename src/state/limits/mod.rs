@@ -7,6 +7,11 @@
 //! Failed logins are counted per address, and per account *at* an address; nothing is counted per account alone, so
 //! nobody can lock an account's owner out from somewhere else.
 
+mod quota;
+mod rules;
+#[cfg(test)]
+mod rules_tests;
+mod seen;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,11 +25,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use governor::clock::{Clock, DefaultClock};
-use governor::middleware::NoOpMiddleware;
-use governor::{Quota as Gcra, RateLimiter};
 
-use self::table::{Charge, Look, Table};
-use crate::config::{Rate, Rates};
+use self::quota::{Exhausted, Quota};
+pub use self::rules::{Check, Checked, Hit, How, RuleGuard, Rules};
+use crate::config::{Limit, Rate, Rates};
 
 /// A limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,7 @@ pub struct Limits<C: Clock = DefaultClock> {
     open: Arc<Open>,
     /// Names are counted by a keyed hash: fixed size, and no collision can be sought.
     names: RandomState,
+    rules: ArcSwap<Rules<C>>,
 }
 
 impl<C: Clock> std::fmt::Debug for Limits<C> {
@@ -54,39 +59,49 @@ impl<C: Clock> std::fmt::Debug for Limits<C> {
 struct Quotas<C: Clock> {
     connections_at_once: Option<u32>,
     connections_at_once_per_address: Option<u32>,
-    connections_per_address: Option<Arc<Quota<C>>>,
-    messages_per_address: Option<Arc<Quota<C>>>,
-    recipients_per_address: Option<Arc<Quota<C>>>,
-    auth_failures_per_address: Option<Arc<Quota<C>>>,
-    auth_failures_per_account_and_address: Option<Arc<Quota<C>>>,
-    messages_per_identity: Option<Arc<Quota<C>>>,
-    recipients_per_identity: Option<Arc<Quota<C>>>,
+    connections_per_address: Option<Arc<Named<C>>>,
+    messages_per_address: Option<Arc<Named<C>>>,
+    recipients_per_address: Option<Arc<Named<C>>>,
+    auth_failures_per_address: Option<Arc<Named<C>>>,
+    auth_failures_per_account_and_address: Option<Arc<Named<C>>>,
+    messages_per_identity: Option<Arc<Named<C>>>,
+    recipients_per_identity: Option<Arc<Named<C>>>,
 }
 
 impl Limits<DefaultClock> {
     /// By the machine's monotonic clock.
     #[must_use]
-    pub fn new(rates: &Rates) -> Limits<DefaultClock> {
-        Limits::with_clock(rates, DefaultClock::default())
+    pub fn new(rates: &Rates, limits: &[Limit]) -> Limits<DefaultClock> {
+        Limits::with_clock(rates, limits, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> Limits<C> {
     /// By a clock of the caller's.
     #[must_use]
-    pub fn with_clock(rates: &Rates, clock: C) -> Limits<C> {
+    pub fn with_clock(rates: &Rates, limits: &[Limit], clock: C) -> Limits<C> {
+        let rules = Rules::new(limits, rates.keys_max, None, &clock);
         let quotas = Quotas::new(rates, None, &clock);
         Limits {
             clock,
             quotas: ArcSwap::from_pointee(quotas),
             open: Arc::new(Open::default()),
             names: RandomState::new(),
+            rules: ArcSwap::from_pointee(rules),
         }
+    }
+
+    /// `[[limit]]`, as they are now.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules<C>> {
+        self.rules.load_full()
     }
 
     /// Takes new limits. What a quota has counted is kept where the quota is the same as before; counts of open
     /// connections are always kept.
-    pub fn reload(&self, rates: &Rates) {
+    pub fn reload(&self, rates: &Rates, limits: &[Limit]) {
+        let rules = Rules::new(limits, rates.keys_max, Some(&self.rules.load()), &self.clock);
+        self.rules.store(Arc::new(rules));
         let old = self.quotas.load();
         self.quotas.store(Arc::new(Quotas::new(rates, Some(&old), &self.clock)));
     }
@@ -99,7 +114,7 @@ impl<C: Clock + Clone> Limits<C> {
         let quotas = self.quotas.load();
         let key = address_key(ip);
         let guard = Open::enter(&self.open, Some(key), &quotas)?;
-        self.charge(quotas.connections_per_address.as_ref(), key, NonZeroU32::MIN)?;
+        Self::charge(quotas.connections_per_address.as_ref(), key, NonZeroU32::MIN)?;
         Ok(guard)
     }
 
@@ -124,9 +139,9 @@ impl<C: Clock + Clone> Limits<C> {
     pub fn message(&self, ip: IpAddr, identity: Option<&str>) -> Result<(), Refused> {
         let quotas = self.quotas.load();
         if let Some(identity) = identity {
-            self.charge(quotas.messages_per_identity.as_ref(), self.name_key(identity), NonZeroU32::MIN)?;
+            Self::charge(quotas.messages_per_identity.as_ref(), self.name_key(identity), NonZeroU32::MIN)?;
         }
-        self.charge(quotas.messages_per_address.as_ref(), address_key(ip), NonZeroU32::MIN)
+        Self::charge(quotas.messages_per_address.as_ref(), address_key(ip), NonZeroU32::MIN)
     }
 
     /// A recipient is named (RCPT).
@@ -144,9 +159,9 @@ impl<C: Clock + Clone> Limits<C> {
     pub fn recipients(&self, ip: IpAddr, identity: Option<&str>, count: NonZeroU32) -> Result<(), Refused> {
         let quotas = self.quotas.load();
         if let Some(identity) = identity {
-            self.charge(quotas.recipients_per_identity.as_ref(), self.name_key(identity), count)?;
+            Self::charge(quotas.recipients_per_identity.as_ref(), self.name_key(identity), count)?;
         }
-        self.charge(quotas.recipients_per_address.as_ref(), address_key(ip), count)
+        Self::charge(quotas.recipients_per_address.as_ref(), address_key(ip), count)
     }
 
     /// Whether a login may be tried. To be asked before the password is looked at, and **again after it was found
@@ -157,9 +172,9 @@ impl<C: Clock + Clone> Limits<C> {
     /// `auth-failures-per-address`, `auth-failures-per-account-and-address`.
     pub fn auth_allowed(&self, ip: IpAddr, account: Option<&str>) -> Result<(), Refused> {
         let quotas = self.quotas.load();
-        self.look(quotas.auth_failures_per_address.as_ref(), address_key(ip))?;
+        Self::look(quotas.auth_failures_per_address.as_ref(), address_key(ip))?;
         let Some(account) = account else { return Ok(()) };
-        self.look(quotas.auth_failures_per_account_and_address.as_ref(), self.pair_key(ip, account))
+        Self::look(quotas.auth_failures_per_account_and_address.as_ref(), self.pair_key(ip, account))
     }
 
     /// A login failed: counts it.
@@ -169,12 +184,12 @@ impl<C: Clock + Clone> Limits<C> {
     /// password was wrong.
     pub fn auth_failed(&self, ip: IpAddr, account: &str) -> Result<(), Refused> {
         let quotas = self.quotas.load();
-        let pair = self.charge(
+        let pair = Self::charge(
             quotas.auth_failures_per_account_and_address.as_ref(),
             self.pair_key(ip, account),
             NonZeroU32::MIN,
         );
-        let address = self.charge(quotas.auth_failures_per_address.as_ref(), address_key(ip), NonZeroU32::MIN);
+        let address = Self::charge(quotas.auth_failures_per_address.as_ref(), address_key(ip), NonZeroU32::MIN);
         address.and(pair)
     }
 
@@ -182,28 +197,24 @@ impl<C: Clock + Clone> Limits<C> {
     /// bounded without it.
     pub fn sweep(&self) {
         for quota in self.quotas.load().all().into_iter().flatten() {
-            quota.charge.retain_recent();
+            quota.quota.sweep();
         }
+        self.rules.load().sweep();
     }
 
     /// Keys remembered in all tables together.
     #[must_use]
     pub fn tracked(&self) -> usize {
-        self.quotas.load().all().into_iter().flatten().map(|quota| quota.table_len()).sum()
+        self.quotas.load().all().into_iter().flatten().map(|quota| quota.quota.len()).sum::<usize>()
+            + self.rules.load().tracked()
     }
 
-    fn charge(&self, quota: Option<&Arc<Quota<C>>>, key: u64, count: NonZeroU32) -> Result<(), Refused> {
-        let Some(quota) = quota else { return Ok(()) };
-        match quota.charge.check_key_n(&key, count) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(until)) => Err(quota.refused(Some(until.wait_time_from(self.clock.now())))),
-            Err(_) => Err(quota.refused(None)),
-        }
+    fn charge(quota: Option<&Arc<Named<C>>>, key: u64, count: NonZeroU32) -> Result<(), Refused> {
+        quota.map_or(Ok(()), |named| named.quota.charge(key, count).map_err(|after| named.refused(after)))
     }
 
-    fn look(&self, quota: Option<&Arc<Quota<C>>>, key: u64) -> Result<(), Refused> {
-        let Some(quota) = quota else { return Ok(()) };
-        quota.look.check_key(&key).map_err(|until| quota.refused(Some(until.wait_time_from(self.clock.now()))))
+    fn look(quota: Option<&Arc<Named<C>>>, key: u64) -> Result<(), Refused> {
+        quota.map_or(Ok(()), |named| named.quota.look(key).map_err(|after| named.refused(after)))
     }
 
     fn name_key(&self, name: &str) -> u64 {
@@ -223,53 +234,28 @@ fn address_key(ip: IpAddr) -> u64 {
     }
 }
 
-type Limiter<S, C> = RateLimiter<u64, S, C, NoOpMiddleware<<C as Clock>::Instant>>;
-
-/// One quota: a limiter that counts and one that only looks, over one table.
-struct Quota<C: Clock> {
+/// A quota of `[rates]`.
+struct Named<C: Clock> {
     which: &'static str,
-    rate: Rate,
-    table: Arc<Table>,
-    charge: Limiter<Charge, C>,
-    look: Limiter<Look, C>,
+    quota: Quota<C>,
 }
 
-impl<C: Clock + Clone> Quota<C> {
-    fn new(which: &'static str, rate: Rate, keys_max: usize, clock: &C) -> Quota<C> {
-        // A count or burst of zero cannot be said to governor; one is the least, and the configuration refuses zero.
-        let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
-        let period = (rate.per / rate.count.max(1)).max(Duration::from_nanos(1));
-        let gcra = Gcra::with_period(period).unwrap_or(Gcra::per_second(NonZeroU32::MIN)).allow_burst(burst);
-        let table = Arc::new(Table::new(keys_max));
-        Quota {
-            which,
-            rate,
-            charge: RateLimiter::new(gcra, Charge(Arc::clone(&table)), clock.clone()),
-            look: RateLimiter::new(gcra, Look(Arc::clone(&table)), clock.clone()),
-            table,
-        }
-    }
-
-    fn refused(&self, retry_after: Option<Duration>) -> Refused {
+impl<C: Clock> Named<C> {
+    fn refused(&self, retry_after: Exhausted) -> Refused {
         Refused { which: self.which, retry_after }
-    }
-
-    fn table_len(&self) -> usize {
-        use governor::state::keyed::ShrinkableKeyedStateStore as _;
-        self.table.len()
     }
 }
 
 impl<C: Clock + Clone> Quotas<C> {
     fn new(rates: &Rates, old: Option<&Quotas<C>>, clock: &C) -> Quotas<C> {
-        let quota = |which: &'static str, rate: Option<Rate>, of: fn(&Quotas<C>) -> &Option<Arc<Quota<C>>>| {
+        let quota = |which: &'static str, rate: Option<Rate>, of: fn(&Quotas<C>) -> &Option<Arc<Named<C>>>| {
             let rate = rate?;
-            let kept = old.and_then(|old| of(old).as_ref()).filter(|old| old.rate == rate);
+            let kept = old.and_then(|old| of(old).as_ref()).filter(|old| old.quota.rate == rate);
             if let Some(kept) = kept {
-                kept.table.set_keys_max(rates.keys_max);
+                kept.quota.set_keys_max(rates.keys_max);
                 return Some(Arc::clone(kept));
             }
-            Some(Arc::new(Quota::new(which, rate, rates.keys_max, clock)))
+            Some(Arc::new(Named { which, quota: Quota::new(rate, rates.keys_max, clock) }))
         };
         Quotas {
             connections_at_once: rates.connections_at_once,
@@ -300,7 +286,7 @@ impl<C: Clock + Clone> Quotas<C> {
         }
     }
 
-    fn all(&self) -> [Option<&Arc<Quota<C>>>; 7] {
+    fn all(&self) -> [Option<&Arc<Named<C>>>; 7] {
         [
             self.connections_per_address.as_ref(),
             self.messages_per_address.as_ref(),

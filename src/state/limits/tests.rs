@@ -29,7 +29,7 @@ fn per_minute(count: u32, burst: u32) -> Option<Rate> {
 
 fn limits(rates: &Rates) -> (Limits<FakeRelativeClock>, FakeRelativeClock) {
     let clock = FakeRelativeClock::default();
-    (Limits::with_clock(rates, clock.clone()), clock)
+    (Limits::with_clock(rates, &[], clock.clone()), clock)
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -95,7 +95,7 @@ fn connections_at_once_count_by_guards() {
     let exempt = limits.exempt_connection().unwrap();
     drop(first);
     drop(exempt);
-    limits.reload(&Rates { connections_at_once: Some(1), ..off() });
+    limits.reload(&Rates { connections_at_once: Some(1), ..off() }, &[]);
     assert_eq!(limits.connection(other).unwrap_err().which, "connections-at-once");
 }
 
@@ -192,10 +192,10 @@ fn a_reload_keeps_counts_of_unchanged_quotas() {
     let client = ip("192.0.2.1");
     limits.message(client, None).unwrap();
     limits.recipient(client, None).unwrap();
-    limits.reload(&Rates { recipients_per_address: per_minute(1, 2), keys_max: 5, ..rates.clone() });
+    limits.reload(&Rates { recipients_per_address: per_minute(1, 2), keys_max: 5, ..rates.clone() }, &[]);
     assert!(limits.message(client, None).is_err());
     limits.recipient(client, None).unwrap();
-    limits.reload(&Rates { messages_per_address: None, ..rates });
+    limits.reload(&Rates { messages_per_address: None, ..rates }, &[]);
     limits.message(client, None).unwrap();
 }
 

@@ -1,0 +1,134 @@
+//! What the driver does with limits over sessions: asks them, and lets the client wait where one of them wants that.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Connection;
+use crate::config::{Counted, Limit};
+use crate::policy::limits::Subject;
+use crate::report::event;
+use crate::server::limits::{Door, Ruling};
+use crate::server::wait::hold_back;
+use crate::session::{Charge, Input, Step};
+use crate::state::limits::How;
+
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+
+impl Connection {
+    /// None when the client left while it was kept waiting.
+    pub(super) async fn charge(&mut self, charge: &Charge) -> Option<Step> {
+        if *charge == Charge::Message {
+            self.begin_marks();
+        }
+        let room = self.charge_rates(charge);
+        if room.is_err() || !self.rates {
+            return Some(self.session.handle(Input::Charged(room)));
+        }
+        self.pay_errors().await;
+        let asks: &[_] = match charge {
+            Charge::Message => &[
+                (Counted::Messages, How::Charge, ONE),
+                (Counted::Bytes, How::Look, ONE),
+                (Counted::Errors, How::Look, ONE),
+            ],
+            Charge::Recipient => {
+                &[(Counted::Recipients, How::Charge, ONE), (Counted::DistinctRecipients, How::Charge, ONE)]
+            }
+            Charge::AuthAttempt { .. } => &[(Counted::AuthFailures, How::Look, ONE)],
+            Charge::AuthFailure { .. } => &[(Counted::AuthFailures, How::Charge, ONE)],
+        };
+        let account = match charge {
+            Charge::AuthAttempt { account } | Charge::AuthFailure { account, .. } => Some(&**account),
+            Charge::Message | Charge::Recipient => None,
+        };
+        let ruling = self.rule(asks, account).await;
+        for limit in &ruling.tags {
+            self.mark(limit);
+        }
+        if !ruling.delay.is_zero() && ruling.refusal.is_none() {
+            let until = self.overdue.min(Instant::now() + ruling.delay);
+            if !hold_back(&mut self.io, &self.gateway.shutdown, until).await {
+                return self.gone_meanwhile().await;
+            }
+        }
+        Some(self.session.handle(match ruling.refusal {
+            Some(reply) => Input::Limited(reply),
+            None => Input::Charged(Ok(())),
+        }))
+    }
+
+    /// The limits of `[rates]`.
+    fn charge_rates(&self, charge: &Charge) -> Result<(), &'static str> {
+        let facts = self.session.facts();
+        if let Charge::AuthFailure { mechanism, account } = charge {
+            event::auth_failed(facts, mechanism, account);
+        }
+        if *charge == Charge::Message && !self.gateway.overload.memory.has_room_for_messages() {
+            self.record.limited(&self.session, "memory");
+            return Err("memory");
+        }
+        if !self.rates {
+            return Ok(());
+        }
+        let (address, identity) = (facts.peer.ip(), facts.auth.as_ref().map(|auth| &*auth.identity));
+        let limits = &self.gateway.limits;
+        let result = match charge {
+            Charge::Message => limits.message(address, identity),
+            Charge::Recipient => limits.recipient(address, identity),
+            Charge::AuthAttempt { account } => limits.auth_allowed(address, Some(account)),
+            Charge::AuthFailure { account, .. } => limits.auth_failed(address, account),
+        };
+        result.map_err(|refused| {
+            self.record.limited(&self.session, refused.which);
+            refused.which
+        })
+    }
+
+    async fn rule(&mut self, asks: &[(Counted, How, NonZeroU32)], account: Option<&str>) -> Ruling {
+        let facts = Arc::clone(self.session.facts());
+        let (sender, recipient) = self.session.charged();
+        let own = Subject::of(&facts);
+        let subject = Subject { identity: account.or(own.identity), sender, recipient, ..own };
+        self.gateway.rule(asks, Door::Command, &subject, Some(&facts.id)).await
+    }
+
+    /// Commands that were refused since they were last counted.
+    pub(super) async fn pay_errors(&mut self) {
+        let errors = self.session.errors();
+        let fresh = NonZeroU32::new(errors.saturating_sub(self.errors_paid));
+        self.errors_paid = errors;
+        if let Some(fresh) = fresh.filter(|_| self.rates) {
+            self.rule(&[(Counted::Errors, How::Owe, fresh)], None).await;
+        }
+    }
+
+    /// So many octets of content came, whatever became of them.
+    pub(super) async fn pay_octets(&mut self, octets: u64) {
+        let kib = u32::try_from(octets.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        if let Some(kib) = NonZeroU32::new(kib).filter(|_| self.rates) {
+            self.rule(&[(Counted::Bytes, How::Owe, kib)], None).await;
+        }
+    }
+
+    /// The connection itself was marked as it came in.
+    pub(in crate::server) fn arrives_marked(&mut self, limits: Vec<Arc<Limit>>) {
+        self.marked = limits;
+    }
+
+    /// A transaction begins with the marks of its connection.
+    fn begin_marks(&mut self) {
+        self.chain.forget_tags();
+        self.record.forget_tags();
+        for limit in std::mem::take(&mut self.marked) {
+            self.mark(&limit);
+            self.marked.push(limit);
+        }
+    }
+
+    fn mark(&mut self, limit: &Arc<Limit>) {
+        self.chain.tag(&limit.name);
+        self.record.tag(&limit.name);
+    }
+}

@@ -1,0 +1,91 @@
+//! One quota: GCRA by governor over one bounded table, with one limiter that counts and one that only looks.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock, Reference as _};
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore as _;
+use governor::state::keyed::ShrinkableKeyedStateStore as _;
+use governor::{Quota as Gcra, RateLimiter};
+
+use super::table::{Charge, Look, Table};
+use crate::config::Rate;
+
+/// No room; from when on it would be allowed again, `None`: never at once.
+pub(super) type Exhausted = Option<Duration>;
+
+type Limiter<S, C> = RateLimiter<u64, S, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+pub(super) struct Quota<C: Clock> {
+    pub(super) rate: Rate,
+    period: Duration,
+    table: Arc<Table>,
+    charge: Limiter<Charge, C>,
+    look: Limiter<Look, C>,
+    clock: C,
+    /// What moments in the table are counted from: the limiters were made at this very moment, or just after it.
+    start: C::Instant,
+}
+
+impl<C: Clock + Clone> Quota<C> {
+    pub(super) fn new(rate: Rate, keys_max: usize, clock: &C) -> Quota<C> {
+        // A count or burst of zero cannot be said to governor; one is the least, and the configuration refuses zero.
+        let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
+        let period = period(rate);
+        let gcra = Gcra::with_period(period).unwrap_or(Gcra::per_second(NonZeroU32::MIN)).allow_burst(burst);
+        let table = Arc::new(Table::new(keys_max));
+        Quota {
+            rate,
+            period,
+            start: clock.now(),
+            charge: RateLimiter::new(gcra, Charge(Arc::clone(&table)), clock.clone()),
+            look: RateLimiter::new(gcra, Look(Arc::clone(&table)), clock.clone()),
+            table,
+            clock: clock.clone(),
+        }
+    }
+
+    pub(super) fn set_keys_max(&self, keys_max: usize) {
+        self.table.set_keys_max(keys_max);
+    }
+
+    /// Counts so many, all or none.
+    pub(super) fn charge(&self, key: u64, count: NonZeroU32) -> Result<(), Exhausted> {
+        match self.charge.check_key_n(&key, count) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(until)) => Err(Some(until.wait_time_from(self.clock.now()))),
+            Err(_) => Err(None),
+        }
+    }
+
+    /// Whether one more would be allowed. Counts nothing.
+    pub(super) fn look(&self, key: u64) -> Result<(), Exhausted> {
+        self.look.check_key(&key).map_err(|until| Some(until.wait_time_from(self.clock.now())))
+    }
+
+    /// Counts what has happened already, whether it was allowed or not; more than the burst counts as the burst.
+    pub(super) fn owe(&self, key: u64, count: NonZeroU32) {
+        let weight = Nanos::from(self.period) * u64::from(count.get().min(self.rate.burst.max(1)));
+        let now = self.clock.now().duration_since(self.start);
+        let _: Result<(), ()> = self.table.measure_and_replace(&key, |known| {
+            let due = known.unwrap_or(now).max(now);
+            Ok(((), due + weight))
+        });
+    }
+
+    pub(super) fn sweep(&self) {
+        self.charge.retain_recent();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// The time that one takes to be forgotten.
+pub(super) fn period(rate: Rate) -> Duration {
+    (rate.per / rate.count.max(1)).max(Duration::from_nanos(1))
+}
