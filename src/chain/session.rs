@@ -23,7 +23,7 @@ pub struct SessionChain {
     client: Option<Client>,
     state: Option<Box<State>>,
     /// Words that the transaction at hand is to be marked with, when a filter is next asked.
-    tags: Vec<Box<str>>,
+    tags: Box<[Arc<str>]>,
 }
 
 /// What there is once a filter was asked.
@@ -57,7 +57,7 @@ impl SessionChain {
     pub fn new(chain: Arc<Chain>, listener: &str) -> SessionChain {
         let chain = chain.listener(listener).filter(|chain| !chain.programs.is_empty()).map(Arc::clone);
         let live = chain.as_ref().map_or(StageSet::NONE, |chain| when::wanted_of(chain, None));
-        SessionChain { chain, live, client: None, state: None, tags: Vec::new() }
+        SessionChain { chain, live, client: None, state: None, tags: Box::default() }
     }
 
     /// Who the client is now: filters whose conditions about the session do not hold are as if they were not there. At
@@ -79,13 +79,13 @@ impl SessionChain {
     /// The transaction at hand is marked by somebody who is no filter.
     pub fn tag(&mut self, name: &str) {
         if self.chain.is_some() {
-            self.tags.push(name.into());
+            self.tags = self.tags.iter().cloned().chain([Arc::from(name)]).collect();
         }
     }
 
     /// What was to be marked is over.
     pub fn forget_tags(&mut self) {
-        self.tags.clear();
+        self.tags = Box::default();
     }
 
     /// Which filters with conditions about recipients the transaction is for; from DATA on the others are not asked.
@@ -147,7 +147,7 @@ impl SessionChain {
         when::learn(chain, state, &call);
         if let Some(work) = state.work.as_mut().filter(|_| state.in_transaction && !tags.is_empty()) {
             let marks = Arc::make_mut(work.marks.get_or_insert_default());
-            for tag in tags.drain(..) {
+            for tag in std::mem::take(tags) {
                 // No room for it: filters have filled it.
                 let _ = marks.tag(&tag);
             }

@@ -61,14 +61,20 @@ pub(super) struct Connection {
     names: Names,
     /// Counted as long as it is held.
     room: Option<Place>,
+    toll: Box<Toll>,
+}
+
+/// What a client takes of what all of them share.
+pub(super) type Place = (ConnectionGuard, RuleGuard);
+
+/// What `[[limit]]` has to do with the session. In a box: most sessions wait, and have nothing to do with it.
+#[derive(Debug, Default)]
+struct Toll {
     /// Limits that have marked the connection.
     marked: Vec<Arc<Limit>>,
     /// Refused commands that are counted already.
     errors_paid: u32,
 }
-
-/// What a client takes of what all of them share.
-pub(super) type Place = (ConnectionGuard, RuleGuard);
 
 /// The peer's name is looked up once, when somebody first needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +120,7 @@ impl Connection {
             rates,
             names,
             room: Some(room),
-            marked: Vec::new(),
-            errors_paid: 0,
+            toll: Box::default(),
         }
     }
 

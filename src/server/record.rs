@@ -36,8 +36,6 @@ pub(super) struct Record {
     /// What the filters of clients before the one at hand were told (XCLIENT).
     told: Summary,
     mail: Box<Mail>,
-    /// Limits that marked the transaction at hand.
-    tags: Vec<String>,
 }
 
 /// Commands that are not answered yet, when their refusal is worth a line; empty for the others. Never AUTH.
@@ -83,6 +81,8 @@ struct Mail {
     quarantined: bool,
     marks: Option<std::sync::Arc<Marks>>,
     reply: Option<Reply>,
+    /// Limits that marked it.
+    tags: Vec<String>,
 }
 
 impl Record {
@@ -97,18 +97,17 @@ impl Record {
             delivered: 0,
             told: Summary { transactions: 0, delivered: 0, octets: 0, duration: Duration::ZERO },
             mail: Box::default(),
-            tags: Vec::new(),
         }
     }
 
     /// A transaction begins without the marks of the one before.
     pub(super) fn forget_tags(&mut self) {
-        self.tags.clear();
+        self.mail.tags.clear();
     }
 
     /// A limit marks the transaction.
     pub(super) fn tag(&mut self, limit: &str) {
-        self.tags.push(limit.to_owned());
+        self.mail.tags.push(limit.to_owned());
     }
 
     /// A command came in.
@@ -216,7 +215,7 @@ impl Record {
     ) {
         self.transactions = self.transactions.saturating_add(1);
         let mut mail = std::mem::take(&mut *self.mail);
-        for tag in self.tags.drain(..) {
+        for tag in std::mem::take(&mut mail.tags) {
             // Filters see it among theirs, if there is room for it; where none runs, only the log has it.
             let _ = std::sync::Arc::make_mut(mail.marks.get_or_insert_default()).tag(&tag);
         }

@@ -40,8 +40,8 @@ impl Connection {
     async fn let_in(&mut self, guard: ConnectionGuard, peer: IpAddr) -> Result<Arc<Limits>, Reply> {
         let (limits, rates) = self.generation.limits_for(peer);
         let mut rules = RuleGuard::default();
-        self.marked.clear();
-        self.errors_paid = self.session.errors();
+        self.toll.marked.clear();
+        self.toll.errors_paid = self.session.errors();
         if rates {
             let listener = Arc::clone(&self.session.facts().listener);
             let ruling;

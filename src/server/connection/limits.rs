@@ -97,8 +97,8 @@ impl Connection {
     /// Commands that were refused since they were last counted.
     pub(super) async fn pay_errors(&mut self) {
         let errors = self.session.errors();
-        let fresh = NonZeroU32::new(errors.saturating_sub(self.errors_paid));
-        self.errors_paid = errors;
+        let fresh = NonZeroU32::new(errors.saturating_sub(self.toll.errors_paid));
+        self.toll.errors_paid = errors;
         if let Some(fresh) = fresh.filter(|_| self.rates) {
             self.rule(&[(Counted::Errors, How::Owe, fresh)], None).await;
         }
@@ -114,16 +114,16 @@ impl Connection {
 
     /// The connection itself was marked as it came in.
     pub(in crate::server) fn arrives_marked(&mut self, limits: Vec<Arc<Limit>>) {
-        self.marked = limits;
+        self.toll.marked = limits;
     }
 
     /// A transaction begins with the marks of its connection.
     fn begin_marks(&mut self) {
         self.chain.forget_tags();
         self.record.forget_tags();
-        for limit in std::mem::take(&mut self.marked) {
+        for limit in std::mem::take(&mut self.toll.marked) {
             self.mark(&limit);
-            self.marked.push(limit);
+            self.toll.marked.push(limit);
         }
     }
 
