@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{AuthBackend, AuthBackendKind};
+use crate::smtp::sasl::scram::ScramKeys;
 use crate::smtp::sasl::{Mechanisms, Secret};
 
 use super::file::{PasswordFile, PasswordFileError};
@@ -35,6 +36,15 @@ impl Verdict {
             Verdict::Unavailable => "unavailable",
         }
     }
+}
+
+/// What one backend says when asked for somebody's keys for SCRAM.
+#[derive(Debug)]
+pub(super) enum KeysVerdict {
+    Keys(ScramKeys),
+    /// It knows the account, or might, and has no keys for it. No other backend is asked.
+    None,
+    NotMine,
 }
 
 /// Why a backend cannot be set up.
@@ -73,11 +83,50 @@ impl Backend {
         Backend { name: name.to_owned(), cache, kind: Kind::File(Arc::new(file)) }
     }
 
-    /// The mechanisms that somebody who has an account there could use.
+    /// The mechanisms that somebody who has an account there can use.
     pub(super) fn serves(&self) -> Mechanisms {
         match &self.kind {
+            Kind::File(file) if file.scram_accounts() > 0 => Mechanisms::PASSWORDS.or(Mechanisms::SCRAM),
             Kind::File(_) => Mechanisms::PASSWORDS,
             Kind::Remote(remote) => remote.serves(),
+        }
+    }
+
+    /// Those that everybody there can use.
+    pub(super) fn serves_all(&self) -> Mechanisms {
+        match &self.kind {
+            Kind::File(file) if file.scram_accounts() < file.count() => Mechanisms::PASSWORDS,
+            Kind::File(_) | Kind::Remote(_) => self.serves(),
+        }
+    }
+
+    /// The keys for SCRAM of an account.
+    #[allow(clippy::unused_async, reason = "a backend that is not a file has to ask for them")]
+    pub(super) async fn scram_keys(&self, name: &str) -> KeysVerdict {
+        match &self.kind {
+            Kind::File(file) => match file.scram_keys(name) {
+                Some(Some(keys)) => KeysVerdict::Keys(keys.clone()),
+                Some(None) => KeysVerdict::None,
+                None => KeysVerdict::NotMine,
+            },
+            // It may know the name, and does not say: nobody after it may decide.
+            Kind::Remote(_) => KeysVerdict::None,
+        }
+    }
+
+    /// What keys for SCRAM look like there, where there are some: iterations, and octets of salt.
+    pub(super) fn scram_kind(&self) -> Option<(u32, usize)> {
+        match &self.kind {
+            Kind::File(file) => file.scram_kind(),
+            Kind::Remote(_) => None,
+        }
+    }
+
+    /// Whether this token is good, and whose it is. `name`: whose the client says it is.
+    #[allow(clippy::unused_async, reason = "a backend that knows of tokens has to ask for somebody's keys")]
+    pub(super) async fn verify_token(&self, _name: Option<&str>, _token: &Secret) -> Verdict {
+        match &self.kind {
+            Kind::File(_) | Kind::Remote(_) => Verdict::NotMine,
         }
     }
 

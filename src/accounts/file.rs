@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::backend::Verdict;
 use super::hash::{Cost, HashFault, NOBODY, StoredHash};
+use crate::smtp::sasl::scram::ScramKeys;
 
 /// A file larger than this is refused; about half a million accounts.
 pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 << 20;
@@ -26,6 +27,9 @@ pub struct PasswordFile {
     accounts: HashMap<Arc<str>, StoredHash>,
     /// What unknown names are checked against: a hash of the cost most accounts have. Its verdict is not used.
     decoy: Option<StoredHash>,
+    /// Iterations and octets of salt that most accounts with keys for SCRAM have, and how many have some.
+    scram: Option<(u32, usize)>,
+    scram_accounts: usize,
     warnings: Vec<String>,
 }
 
@@ -140,10 +144,18 @@ impl PasswordFile {
             }
             accounts.insert(Arc::from(name), (number, hash));
         }
+        let keys = || accounts.values().filter_map(|(_, hash)| hash.scram());
+        let mut kinds: HashMap<(u32, usize), usize> = HashMap::new();
+        for keys in keys() {
+            *kinds.entry((keys.iterations, keys.salt.len())).or_default() += 1;
+        }
+        let scram_accounts = keys().count();
         let most = costs.into_iter().max_by_key(|(_, count, _)| *count).map(|(_, _, hash)| hash);
         Ok(PasswordFile {
             accounts: accounts.into_iter().map(|(name, (_, hash))| (name, hash)).collect(),
             decoy: most.or_else(|| StoredHash::parse(NOBODY).ok()),
+            scram: kinds.into_iter().max_by_key(|(kind, count)| (*count, *kind)).map(|(kind, _)| kind),
+            scram_accounts,
             warnings: Vec::new(),
         })
     }
@@ -172,6 +184,22 @@ impl PasswordFile {
             Some(_) => Verdict::Bad,
             None => Verdict::NotMine,
         }
+    }
+
+    /// The account's keys for SCRAM, if it has some; None: there is no such account.
+    pub(super) fn scram_keys(&self, name: &str) -> Option<Option<&ScramKeys>> {
+        self.accounts.get(name).map(StoredHash::scram)
+    }
+
+    /// Iterations and octets of salt that most keys for SCRAM have.
+    pub(super) fn scram_kind(&self) -> Option<(u32, usize)> {
+        self.scram
+    }
+
+    /// How many accounts have keys for SCRAM.
+    #[must_use]
+    pub fn scram_accounts(&self) -> usize {
+        self.scram_accounts
     }
 
     /// The same as a yes or no, for tools.

@@ -1,12 +1,18 @@
 //! One stored password: which scheme it is in, what it costs to check, and the check.
 //!
 //! argon2id, bcrypt, and sha-crypt, bare (`$argon2id$…`, `$2b$…`, `$6$…`) or with Dovecot's prefix
-//! (`{ARGON2ID}…`, `{BLF-CRYPT}…`, `{SHA512-CRYPT}…`, `{CRYPT}…`). It refuses plain text, fast hashes, and costs
+//! (`{ARGON2ID}…`, `{BLF-CRYPT}…`, `{SHA512-CRYPT}…`, `{CRYPT}…`), and the keys that SCRAM needs, with Dovecot's prefix
+//! only (`{SCRAM-SHA-256}…`). It refuses plain text, fast hashes, and costs
 //! that would hang a login. No error quotes what was stored: it might be somebody's password.
 
+use std::num::NonZeroU32;
+
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
+use aws_lc_rs::pbkdf2;
 use sha_crypt::ShaCrypt;
 use zeroize::Zeroizing;
+
+use crate::smtp::sasl::scram::{ITERATIONS_MAX, ITERATIONS_MIN, KEY_OCTETS, ScramKeys, are_equal};
 
 /// Memory of one argon2id check.
 const ARGON2_MEMORY_KIB_MAX: u32 = 1 << 20;
@@ -20,6 +26,9 @@ const SHA_CRYPT_ROUNDS_MAX: u32 = 20_000_000;
 const BCRYPT_COST: u32 = 12;
 /// About 0.2 s, as the others.
 const SHA_CRYPT_ROUNDS: u32 = 200_000;
+/// A client computes them at every login, a telephone in a fraction of a second.
+const SCRAM_ITERATIONS: u32 = 100_000;
+const SCRAM_SALT_OCTETS: usize = 16;
 /// sha-crypt knows no more than 16 characters of salt, which is 12 octets in its base64.
 const SHA_CRYPT_SALT_OCTETS: usize = 12;
 
@@ -30,6 +39,7 @@ pub enum Scheme {
     Argon2id,
     Bcrypt,
     Sha512Crypt,
+    ScramSha256,
 }
 
 /// What one check costs: hashes of equal cost take equally long.
@@ -39,14 +49,16 @@ pub(super) enum Cost {
     Bcrypt { cost: u32 },
     Sha512Crypt { rounds: u32 },
     Sha256Crypt { rounds: u32 },
+    ScramSha256 { iterations: u32 },
 }
 
 /// A hash as it was stored, checked to be one.
 #[derive(Clone)]
 pub struct StoredHash {
-    /// Without Dovecot's prefix.
+    /// Without Dovecot's prefix, unless there is no other way to tell what it is.
     text: Zeroizing<String>,
     cost: Cost,
+    scram: Option<Box<ScramKeys>>,
 }
 
 impl std::fmt::Debug for StoredHash {
@@ -63,7 +75,9 @@ pub enum HashFault {
          passwd`"
     )]
     Unknown,
-    #[error("the scheme {{{0}}} is not supported; ARGON2ID, BLF-CRYPT, SHA512-CRYPT, SHA256-CRYPT and CRYPT are")]
+    #[error(
+        "the scheme {{{0}}} is not supported; ARGON2ID, BLF-CRYPT, SHA512-CRYPT, SHA256-CRYPT, SCRAM-SHA-256 and CRYPT are"
+    )]
     Scheme(String),
     #[error("the prefix {{{0}}} and the hash after it are of different kinds")]
     Contradiction(String),
@@ -71,6 +85,8 @@ pub enum HashFault {
     Malformed(&'static str),
     #[error("this {what} hash asks for {asked}; at most {max} is taken")]
     TooCostly { what: &'static str, asked: u32, max: u32 },
+    #[error("this {what} hash has {asked} iterations; less than {min} is too easy to guess at")]
+    TooCheap { what: &'static str, asked: u32, min: u32 },
 }
 
 /// Why no hash could be made of a password.
@@ -96,12 +112,13 @@ impl StoredHash {
             Some("BLF-CRYPT") => |cost| matches!(cost, Cost::Bcrypt { .. }),
             Some("SHA512-CRYPT") => |cost| matches!(cost, Cost::Sha512Crypt { .. }),
             Some("SHA256-CRYPT") => |cost| matches!(cost, Cost::Sha256Crypt { .. }),
+            Some("SCRAM-SHA-256") => return scram(text),
             Some(other) => return Err(HashFault::Scheme(shown(other))),
         };
         let cost = cost(text)?;
         match prefix {
             Some(prefix) if !fits(cost) => Err(HashFault::Contradiction(prefix)),
-            _ => Ok(StoredHash { text: Zeroizing::new(text.to_owned()), cost }),
+            _ => Ok(StoredHash { text: Zeroizing::new(text.to_owned()), cost, scram: None }),
         }
     }
 
@@ -114,12 +131,43 @@ impl StoredHash {
             Cost::Sha512Crypt { .. } | Cost::Sha256Crypt { .. } => {
                 ShaCrypt::default().verify_password(password, self.text.as_str()).is_ok()
             }
+            Cost::ScramSha256 { .. } => self.scram.as_ref().is_some_and(|kept| {
+                let made = scram_keys(password, kept.salt.clone(), kept.iterations);
+                made.is_some_and(|made| are_equal(&made.stored_key, &kept.stored_key))
+            }),
         }
+    }
+
+    /// What SCRAM needs, if it is that.
+    pub(super) fn scram(&self) -> Option<&ScramKeys> {
+        self.scram.as_deref()
     }
 
     pub(super) fn cost(&self) -> Cost {
         self.cost
     }
+}
+
+/// Dovecot's `{SCRAM-SHA-256}iterations,salt,StoredKey,ServerKey`.
+fn scram(text: &str) -> Result<StoredHash, HashFault> {
+    const WHAT: &str = "SCRAM-SHA-256";
+    let keys = ScramKeys::parse(text).ok_or(HashFault::Malformed(WHAT))?;
+    let iterations = bounded(WHAT, keys.iterations, ITERATIONS_MAX)?;
+    if iterations < ITERATIONS_MIN {
+        return Err(HashFault::TooCheap { what: WHAT, asked: iterations, min: ITERATIONS_MIN });
+    }
+    let text = Zeroizing::new(format!("{{{WHAT}}}{text}"));
+    Ok(StoredHash { text, cost: Cost::ScramSha256 { iterations }, scram: Some(Box::new(keys)) })
+}
+
+/// As a client makes them: of the password as SASLprep (RFC 4013) has it, where that takes it.
+fn scram_keys(password: &[u8], salt: Vec<u8>, iterations: u32) -> Option<ScramKeys> {
+    let prepared = str::from_utf8(password).ok().and_then(|text| stringprep::saslprep(text).ok());
+    let password = prepared.as_ref().map_or(password, |text| text.as_bytes());
+    let mut salted = Zeroizing::new([0; KEY_OCTETS]);
+    let rounds = NonZeroU32::new(iterations)?;
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, password, salted.as_mut());
+    Some(ScramKeys::from_salted(salted.as_ref(), salt, iterations))
 }
 
 fn is_known(_: Cost) -> bool {
@@ -208,6 +256,11 @@ pub fn make(scheme: Scheme, password: &[u8]) -> Result<StoredHash, MakeFault> {
             let params = sha_crypt::Params::new(SHA_CRYPT_ROUNDS).map_err(|error| failed(&error))?;
             let hasher = ShaCrypt::new(sha_crypt::Algorithm::Sha512Crypt, params);
             hasher.hash_password_with_salt(password, &salt).map_err(|error| failed(&error))?.to_string()
+        }
+        Scheme::ScramSha256 => {
+            let salt = salt::<SCRAM_SALT_OCTETS>()?;
+            let keys = scram_keys(password, salt.to_vec(), SCRAM_ITERATIONS);
+            keys.map(|keys| format!("{{SCRAM-SHA-256}}{}", keys.to_text())).unwrap_or_default()
         }
     };
     StoredHash::parse(&text).map_err(|error| failed(&error))

@@ -26,13 +26,17 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::config;
 use crate::mail::SessionFacts;
 use crate::report::backend::asked;
+use crate::smtp::sasl::scram::{self, ScramKeys};
 use crate::smtp::sasl::{Mechanisms, Secret};
 
 pub use backend::BackendError;
-use backend::{Backend, Verdict};
+use backend::{Backend, KeysVerdict, Verdict};
 use cache::Cache;
 pub use file::{LineFault, NAME_OCTETS_MAX, PASSWORD_FILE_BYTES_MAX, PasswordFile, PasswordFileError};
 pub use file::{name_fault, with_entry};
@@ -48,6 +52,11 @@ pub struct Client<'a> {
     /// Of this session, from 1.
     pub attempt: u32,
 }
+
+/// Random octets of a server's nonce (RFC 5802 section 5.1); 24 characters.
+const NONCE_OCTETS: usize = 18;
+/// Where no account has a salt to go by.
+const SALT_OCTETS_USUAL: usize = 16;
 
 /// What came of a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +80,9 @@ pub struct Backends {
 /// The accounts of a running gateway. Outlives reloads.
 pub struct Accounts {
     current: ArcSwap<Current>,
+    /// Of this process: from it come the keys of names that nobody knows. None: the machine has no randomness, and SCRAM
+    /// is not served.
+    made_up: Option<[u8; 32]>,
 }
 
 struct Current {
@@ -108,8 +120,15 @@ impl Backends {
     }
 
     /// What the operator should hear about them although they were set up.
-    pub fn warnings(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().flat_map(Backend::warnings).map(String::as_str)
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.list.iter().flat_map(Backend::warnings).cloned().collect();
+        let wanted = self.mechanisms.unwrap_or(Mechanisms::NONE).without(Mechanisms::CERTIFICATES);
+        let in_vain = wanted.without(self.list.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.serves())));
+        if !in_vain.is_empty() {
+            all.push(format!("[auth] names {in_vain} among the mechanisms, and no account can use it"));
+        }
+        all
     }
 }
 
@@ -117,7 +136,7 @@ impl Accounts {
     #[must_use]
     pub fn new(backends: Backends) -> Accounts {
         let hashing = Hashing::new(backends.hashing_max);
-        Accounts { current: ArcSwap::from_pointee(Current::new(backends, hashing)) }
+        Accounts { current: ArcSwap::from_pointee(Current::new(backends, hashing)), made_up: random() }
     }
 
     /// Takes other backends and bounds, and forgets what it remembered. Those already waiting are judged by the old
@@ -152,15 +171,58 @@ impl Accounts {
         }
         current.nobody_knows(password).await
     }
+
+    /// Whether a token is good, and whose it is; `name` is what the client says. Safe to cancel.
+    pub async fn verify_token(&self, name: Option<&str>, token: &Secret) -> Verification {
+        let current = self.current.load_full();
+        for backend in &current.backends {
+            match backend.verify_token(name, token).await {
+                Verdict::Good(identity) => return Verification::Good(identity),
+                Verdict::Bad => return Verification::Bad,
+                Verdict::Unavailable => return Verification::Unavailable,
+                Verdict::NotMine => {}
+            }
+        }
+        Verification::Bad
+    }
+
+    /// What SCRAM goes on with for this name, known or not, and a fresh nonce; None: try later. Safe to cancel.
+    pub async fn scram_keys(&self, name: &str) -> Option<(ScramKeys, String)> {
+        let current = self.current.load_full();
+        let made_up = self.made_up.as_ref()?;
+        let nonce = STANDARD.encode(random::<NONCE_OCTETS>()?);
+        for backend in &current.backends {
+            match backend.scram_keys(name).await {
+                KeysVerdict::Keys(keys) => return Some((keys, nonce)),
+                KeysVerdict::None => break,
+                KeysVerdict::NotMine => {}
+            }
+        }
+        let kind = current.backends.iter().find_map(Backend::scram_kind);
+        let (iterations, salt_octets) = kind.unwrap_or((scram::ITERATIONS_MIN, SALT_OCTETS_USUAL));
+        Some((ScramKeys::made_up(made_up, name, iterations, salt_octets), nonce))
+    }
+}
+
+fn random<const OCTETS: usize>() -> Option<[u8; OCTETS]> {
+    let mut octets = [0; OCTETS];
+    aws_lc_rs::rand::fill(&mut octets).ok()?;
+    Some(octets)
 }
 
 impl Current {
     fn new(backends: Backends, hashing: Hashing) -> Current {
         let Backends { list, mechanisms, cache_entries_max, .. } = backends;
         let served = list.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.serves()));
+        // SCRAM unasked only where everybody has keys for it: programs that could use it do, and fail for all others.
+        let scram = list.iter().fold(Mechanisms::SCRAM, |all, backend| all.and(backend.serves_all()));
+        let offered = match mechanisms {
+            Some(wanted) => wanted.and(served.or(Mechanisms::CERTIFICATES)),
+            None => served.without(Mechanisms::SCRAM).or(scram),
+        };
         let remembers = list.iter().any(|backend| backend.cache.is_some());
         Current {
-            mechanisms: mechanisms.map_or(served, |wanted| wanted.and(served)),
+            mechanisms: offered,
             cache: if remembers { Cache::new(cache_entries_max) } else { None },
             backends: list,
             hashing,

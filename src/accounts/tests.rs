@@ -32,6 +32,8 @@ pub(super) fn facts() -> SessionFacts {
         sni: None,
         client_subject: None,
         client_fingerprint: None,
+        client_identity: None,
+        channel_binding: None,
     };
     SessionFacts {
         id: "5f3a".into(),
@@ -251,4 +253,60 @@ fn secrets_do_not_print() {
     let mut shown = format!("{file:?} {:?}", StoredHash::parse(BCRYPT_A).unwrap());
     shown += &format!("{:?}", Accounts::new(backends(vec![Backend::of_file("file", file, None)])));
     assert!(!shown.contains("m0CrhHm") && !shown.contains("anna"), "{shown}");
+}
+
+/// Dovecot's `doveadm pw -s SCRAM-SHA-256 -p pencil` has this form; the values are RFC 7677's.
+const SCRAM_PENCIL: &str = "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,\
+                            WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+
+#[test]
+fn keys_for_scram_serve_passwords_too() {
+    let hash = StoredHash::parse(SCRAM_PENCIL).unwrap();
+    assert!(hash.verify(b"pencil") && !hash.verify(b"pencils"));
+    assert_eq!(hash.reveal(), SCRAM_PENCIL);
+    let made = make(Scheme::ScramSha256, b"pencil").unwrap();
+    assert!(made.verify(b"pencil") && !made.verify(b""));
+    assert!(StoredHash::parse(made.reveal()).is_ok());
+    // As a client prepares it (RFC 4013): a soft hyphen is nothing, a Roman nine is a IX.
+    let made = make(Scheme::ScramSha256, "I\u{ad}X".as_bytes()).unwrap();
+    assert!(made.verify("IX".as_bytes()) && made.verify("\u{2168}".as_bytes()));
+    let fault = |text: &str| StoredHash::parse(text).unwrap_err();
+    assert!(matches!(fault(&SCRAM_PENCIL.replace("4096", "1000")), HashFault::TooCheap { min: 4_096, .. }));
+    assert!(matches!(fault(&SCRAM_PENCIL.replace("4096", "99999999")), HashFault::TooCostly { .. }));
+    assert_eq!(fault(&SCRAM_PENCIL[..90]), HashFault::Malformed("SCRAM-SHA-256"));
+    assert_eq!(fault(SCRAM_PENCIL.strip_prefix("{SCRAM-SHA-256}").unwrap()), HashFault::Unknown);
+}
+
+#[tokio::test]
+async fn scram_is_offered_where_everybody_has_keys_or_where_it_is_asked_for() {
+    let scram = format!("anna:{SCRAM_PENCIL}\n");
+    let mixed = format!("{scram}otto:{BCRYPT_A}\n");
+    let offered = |backends| Accounts::new(backends).mechanisms();
+    let all = Mechanisms::PASSWORDS.or(Mechanisms::SCRAM);
+    assert_eq!(offered(one(&scram)), all);
+    assert_eq!(offered(one(&mixed)), Mechanisms::PASSWORDS);
+    assert_eq!(offered(one("")), Mechanisms::PASSWORDS);
+    let asked = |text: &str, mechanisms| Backends { mechanisms: Some(mechanisms), ..one(text) };
+    let wanted = Mechanisms::SCRAM.or(Mechanisms::CERTIFICATES);
+    assert_eq!(offered(asked(&mixed, wanted)), wanted);
+    assert_eq!(offered(asked("", wanted)), Mechanisms::CERTIFICATES);
+    assert!(asked(&mixed, wanted).warnings().is_empty());
+    let warnings = asked("", wanted).warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("SCRAM-SHA-256-PLUS SCRAM-SHA-256"), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn a_name_without_keys_gets_some_that_stay_the_same() {
+    let accounts = Accounts::new(one(&format!("anna:{SCRAM_PENCIL}\notto:{BCRYPT_A}\n")));
+    let (keys, nonce) = accounts.scram_keys("anna").await.unwrap();
+    assert_eq!(format!("{{SCRAM-SHA-256}}{}", keys.to_text()), SCRAM_PENCIL);
+    let (_, another) = accounts.scram_keys("anna").await.unwrap();
+    assert!(nonce.len() == 24 && nonce != another && !nonce.contains(','));
+    for name in ["otto", "nobody"] {
+        let (made_up, _) = accounts.scram_keys(name).await.unwrap();
+        assert_eq!((made_up.iterations, made_up.salt.len()), (keys.iterations, keys.salt.len()));
+        assert_eq!(accounts.scram_keys(name).await.unwrap().0, made_up);
+    }
+    accounts.reload(one(&format!("anna:{SCRAM_PENCIL}\n")));
+    assert_eq!(accounts.scram_keys("nobody").await.unwrap().0.iterations, 4_096);
 }

@@ -84,7 +84,7 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>, Option<Chai
     }
     if let Some(auth) = &config.auth {
         match Backends::load(auth) {
-            Ok(backends) => notes.extend(backends.warnings().map(str::to_owned)),
+            Ok(backends) => notes.extend(backends.warnings()),
             Err(error) => faults.push(error.to_string()),
         }
     }

@@ -46,6 +46,8 @@ enum SchemeName {
     Bcrypt,
     #[value(name = "sha512-crypt")]
     Sha512Crypt,
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
 }
 
 impl From<SchemeName> for accounts::Scheme {
@@ -54,6 +56,7 @@ impl From<SchemeName> for accounts::Scheme {
             SchemeName::Argon2id => accounts::Scheme::Argon2id,
             SchemeName::Bcrypt => accounts::Scheme::Bcrypt,
             SchemeName::Sha512Crypt => accounts::Scheme::Sha512Crypt,
+            SchemeName::ScramSha256 => accounts::Scheme::ScramSha256,
         }
     }
 }

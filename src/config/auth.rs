@@ -10,7 +10,8 @@ use crate::smtp::sasl::Mechanisms;
 pub struct Auth {
     /// Asked in this order; never empty.
     pub backends: Vec<AuthBackend>,
-    /// None: whatever the backends can serve.
+    /// None: what the backends can serve for everybody who has an account. EXTERNAL, which needs none of them, is only
+    /// offered where it is named here.
     pub mechanisms: Option<Mechanisms>,
     /// At most this many password hashes are computed at once.
     pub hashing_concurrent_max: usize,
@@ -19,9 +20,9 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// The mechanisms that may be offered, as far as it can be told without asking a backend.
+    /// The mechanisms that can be offered, as far as it can be told without asking a backend.
     #[must_use]
-    pub fn mechanisms(&self) -> Mechanisms {
+    pub fn could_offer(&self) -> Mechanisms {
         let served = self.backends.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.kind.could_serve()));
         self.mechanisms.unwrap_or(served)
     }
@@ -74,7 +75,7 @@ impl AuthBackendKind {
     #[must_use]
     pub const fn could_serve(&self) -> Mechanisms {
         match self {
-            AuthBackendKind::File { .. } => Mechanisms::PASSWORDS,
+            AuthBackendKind::File { .. } => Mechanisms::PASSWORDS.or(Mechanisms::SCRAM),
             AuthBackendKind::Remote(remote) => remote.service.could_serve(),
         }
     }

@@ -6,10 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use super::access::AccessRule;
 use super::behind::{Identify, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamProtocol, UpstreamTls};
 use super::conditions;
-use super::edge::ProxyTls;
+use super::edge::{ProxyTls, WantedCertificate};
 use super::problem::{Problem, Span};
 use super::reader::Reader;
 use super::types::{Config, Filter, Listener, ListenerAuth, ListenerTls};
+use crate::smtp::sasl::Mechanism;
 
 /// The port where the world delivers mail.
 const PORT_SMTP: u16 = 25;
@@ -314,6 +315,17 @@ fn unused(config: &Config, reader: &Reader<'_>) {
     }
     if config.auth.is_some() && listeners.iter().all(|listener| listener.auth == ListenerAuth::Off) {
         warn("auth", "there are accounts, but no listener offers AUTH".to_owned(), "write auth = \"required\" for one");
+    }
+    let external = config.auth.as_ref().and_then(|auth| auth.mechanisms).unwrap_or_default();
+    let asked = |listener: &Listener| {
+        listener.auth != ListenerAuth::Off && listener.handshakes.client_certificate != WantedCertificate::Off
+    };
+    if external.contains(Mechanism::External) && !listeners.iter().any(asked) {
+        warn(
+            "auth.mechanisms",
+            "EXTERNAL needs a client's certificate, and no listener with AUTH asks for one".to_owned(),
+            "add client-certificate = \"ask\" and client-ca = \"…\" to the listener where people log in",
+        );
     }
     for (place, filter) in config.filters.iter().enumerate() {
         if listeners.iter().all(|listener| !listener.filters.contains(&filter.name)) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Introduced, Proxied};
+use crate::smtp::sasl::ChannelBinding;
 
 /// What the reverse lookup of the peer's address gave (the NAME of XCLIENT).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,27 @@ pub struct TlsFacts {
     pub client_subject: Option<Arc<str>>,
     /// SHA-256 of that certificate, in hexadecimal digits.
     pub client_fingerprint: Option<Arc<str>>,
+    /// Who may log in with that certificate: its first e-mail address among the alternative names, else its common name.
+    pub client_identity: Option<Arc<str>>,
+    /// Of the connection to this client itself, where it can be bound to (TLS 1.3).
+    pub channel_binding: Option<ChannelBinding>,
+}
+
+impl TlsFacts {
+    /// Of a client that named no host and showed no certificate, on a connection that nothing is bound to.
+    #[must_use]
+    pub const fn new(version: &'static str, cipher: Arc<str>, bits: u16) -> TlsFacts {
+        TlsFacts {
+            version,
+            cipher,
+            bits,
+            sni: None,
+            client_subject: None,
+            client_fingerprint: None,
+            client_identity: None,
+            channel_binding: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

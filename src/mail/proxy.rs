@@ -275,6 +275,8 @@ fn tls(value: &[u8]) -> Result<Option<TlsFacts>, HeaderError> {
         sni: None,
         client_subject: name.filter(|_| verified),
         client_fingerprint: None,
+        client_identity: None,
+        channel_binding: None,
     }))
 }
 

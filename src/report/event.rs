@@ -62,7 +62,7 @@ pub fn auth_failed(session: &SessionFacts, mechanism: &'static str, account: &st
     );
 }
 
-/// A login that could not be looked at: overload, which the operator can do something about.
+/// A login that could not be looked at, which the operator can do something about.
 pub fn auth_unavailable(session: &SessionFacts, account: &str) {
     tracing::warn!(
         peer = %session.peer.ip(),

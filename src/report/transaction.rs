@@ -341,14 +341,7 @@ mod tests {
             peer_name: PeerName::Confirmed("client.example.net".into()),
             reverse_name: PeerName::Unavailable,
             hello: Some(Hello { name: "client.test".into(), extended: true }),
-            tls: Some(Arc::new(TlsFacts {
-                version: "TLSv1.3",
-                cipher: "TLS_AES_256_GCM_SHA384".into(),
-                bits: 256,
-                sni: None,
-                client_subject: None,
-                client_fingerprint: None,
-            })),
+            tls: Some(Arc::new(TlsFacts::new("TLSv1.3", "TLS_AES_256_GCM_SHA384".into(), 256))),
             auth: Some(Arc::new(AuthFacts { mechanism: "PLAIN", identity: "anna".into() })),
             introduced: None,
         }

@@ -6,6 +6,7 @@ mod delegation;
 mod filters;
 mod introduce;
 mod limits;
+mod logins;
 #[cfg(test)]
 mod tests;
 
@@ -17,13 +18,11 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
-use crate::accounts::{Client, Verification};
 use crate::chain::{BodyMode, Call, Context, SessionChain};
 use crate::config::{Connect, Limit, ListenerAuth, ListenerTls, PolicyStage};
 use crate::mail::{AbortReason, Delivery, SessionFacts, Stage, TlsFacts};
 use crate::net::stream::Stream;
-use crate::session::{Errand, Identity, Input, Purpose, Question, Rules, Session, Step};
-use crate::smtp::sasl::Secret;
+use crate::session::{Errand, Input, Purpose, Question, Rules, Session, Step};
 use crate::smtp::{Reply, replies};
 use crate::state::limits::{ConnectionGuard, RuleGuard};
 use crate::upstream::Telling;
@@ -193,6 +192,8 @@ impl Connection {
                 Step::LoneDot => self.lone_dot().await,
                 Step::Forsake => self.forsake(),
                 Step::Verify { identity, password } => Box::pin(self.verify(&identity, password)).await,
+                Step::FindKeys { identity } => Box::pin(self.find_keys(&identity)).await,
+                Step::VerifyToken { identity, token } => Box::pin(self.verify_token(identity.as_deref(), token)).await,
                 Step::Introduce(peer, names) => Box::pin(self.introduce(peer, names)).await,
                 Step::StartTls(reply) => Box::pin(self.start_tls(&reply)).await?,
                 Step::Receive(plan) => {
@@ -372,21 +373,6 @@ impl Connection {
             self.generation.keep_answer(question, reply);
         }
         Some(self.session.handle(Input::Answer(answer)))
-    }
-
-    async fn verify(&mut self, identity: &str, password: Secret) -> Step {
-        let client = Client { session: self.session.facts(), attempt: self.session.login_attempt() };
-        let verification = match &self.generation.accounts {
-            Some(accounts) => Box::pin(accounts.verify(&client, identity, &password)).await,
-            None => Verification::Unavailable,
-        };
-        self.record.verified(&self.session, identity, &verification);
-        let identity = match verification {
-            Verification::Good(name) => Identity::Good(name),
-            Verification::Bad => Identity::Bad,
-            Verification::Unavailable => Identity::Unavailable,
-        };
-        self.session.handle(Input::Identity(identity))
     }
 
     async fn start_tls(&mut self, reply: &Reply) -> Option<Step> {

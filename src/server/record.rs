@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::accounts::Verification;
 use crate::chain;
 use crate::mail::{AbortReason, Action, Delivery, Ending, Envelope, Marks, Recipient, Ruled, Summary};
 use crate::report::metrics::{Login, OpenSession};
@@ -268,15 +267,14 @@ impl Record {
         event::session_ended(session.facts(), end);
     }
 
-    pub(super) fn verified(&self, session: &Session, account: &str, verification: &Verification) {
-        self.metrics.login(match verification {
-            Verification::Good(_) => Login::Good,
-            Verification::Bad => Login::Bad,
-            Verification::Unavailable => {
-                event::auth_unavailable(session.facts(), account);
-                Login::Unavailable
-            }
-        });
+    pub(super) fn login(&self, login: Login) {
+        self.metrics.login(login);
+    }
+
+    /// Nobody could say whether it is right.
+    pub(super) fn login_put_off(&self, session: &Session, account: &str) {
+        event::auth_unavailable(session.facts(), account);
+        self.metrics.login(Login::Unavailable);
     }
 
     pub(super) fn limited(&self, session: &Session, limit: &'static str) {

@@ -1,17 +1,51 @@
 //! AUTH (RFC 4954): gates, the SASL exchange, the verifier's answer.
+//!
+//! A login passes three gates of the limits: before anything is looked up for it, when it failed, and when it was right:
+//! of many guesses side by side, those that end after the limit was reached must learn nothing.
 
 use std::sync::Arc;
 
 use crate::config::ListenerAuth;
 use crate::mail::{AbortReason, AuthFacts, Stage, Verdict};
-use crate::smtp::replies;
-use crate::smtp::sasl::{self, Exchange, Mechanism, Secret};
+use crate::smtp::sasl::{self, Channel, Exchange, Mechanism, Mechanisms, Secret, scram};
+use crate::smtp::{Reply, replies};
 
 use super::phase::{Pending, Phase};
 use super::weigh::{Weighed, weigh};
-use super::{Ask, Charge, Identity, Session, Step};
+use super::{Ask, Charge, Identity, KeysFound, Session, Step};
+
+/// A login that the limits are asked about.
+#[derive(Debug)]
+pub(super) struct Login {
+    mechanism: Mechanism,
+    account: Arc<str>,
+    wanted: Wanted,
+}
+
+/// What it needs of those who know the accounts.
+#[derive(Debug)]
+enum Wanted {
+    Password(Secret),
+    Keys(Box<scram::First>),
+    /// Whom it has to belong to, if the client said so.
+    Token(Option<Arc<str>>, Secret),
+}
 
 impl Session {
+    /// What is served here and now: no AUTH in clear, none after AUTH, none where the listener has it off; a mechanism
+    /// that needs something of the TLS connection only where that is there.
+    pub(super) fn auth_offered(&self) -> Mechanisms {
+        let open = self.rules.listener().auth != ListenerAuth::Off && self.config().auth.is_some();
+        let Some(tls) = self.facts.tls.as_deref().filter(|_| open && self.facts.auth.is_none()) else {
+            return Mechanisms::NONE;
+        };
+        let missing = [
+            tls.channel_binding.is_none().then_some(Mechanism::ScramSha256Plus),
+            tls.client_identity.is_none().then_some(Mechanism::External),
+        ];
+        self.mechanisms.without(missing.into_iter().flatten().collect())
+    }
+
     pub(super) fn check_auth(&mut self, mechanism: &str, initial: Option<&Secret>) -> Step {
         if self.rules.listener().auth == ListenerAuth::Off || self.config().auth.is_none() {
             return self.refuse(replies::AUTH_NOT_OFFERED);
@@ -24,14 +58,19 @@ impl Session {
             Phase::Addressed(_) => return self.refuse(replies::NOT_DURING_MAIL),
             Phase::Greeted(_) => {}
         }
-        if self.facts.tls.is_none() {
+        let Some(tls) = self.facts.tls.as_deref() else {
             return self.refuse(replies::AUTH_NEEDS_TLS);
-        }
-        let offered = self.auth_offered();
-        let Some(mechanism) = Mechanism::parse(mechanism).filter(|known| offered.contains(*known)) else {
-            return self.refuse(replies::AUTH_MECHANISM_UNKNOWN);
         };
-        self.auth_outcome(mechanism, Exchange::begin(mechanism, initial))
+        let offered = self.auth_offered();
+        let channel = Channel {
+            binding: tls.channel_binding.clone(),
+            plus_offered: offered.contains(Mechanism::ScramSha256Plus),
+            certified: tls.client_identity.clone(),
+        };
+        match Mechanism::parse(mechanism).filter(|known| offered.contains(*known)) {
+            Some(mechanism) => self.auth_outcome(mechanism, Exchange::begin(mechanism, initial, channel)),
+            None => self.refuse(replies::AUTH_MECHANISM_UNKNOWN),
+        }
     }
 
     pub(super) fn auth_outcome(&mut self, mechanism: Mechanism, outcome: sasl::Step) -> Step {
@@ -41,56 +80,123 @@ impl Session {
                 Step::Challenge(reply)
             }
             sasl::Step::Failed(reply) => self.refuse(reply),
-            sasl::Step::Credentials { identity, password } => {
-                let identity: Arc<str> = Arc::from(identity);
-                self.pending = Pending::AuthGate(mechanism, Arc::clone(&identity), password);
-                Step::Charge(Charge::AuthAttempt { account: identity })
+            sasl::Step::Password { identity, password } => {
+                self.auth_attempt(mechanism, identity.into(), Wanted::Password(password))
+            }
+            sasl::Step::Keys { identity, first } => self.auth_attempt(mechanism, identity.into(), Wanted::Keys(first)),
+            sasl::Step::Token { identity, token, .. } => {
+                let claimed: Option<Arc<str>> = identity.map(Arc::from);
+                let account = claimed.clone().unwrap_or_default();
+                self.auth_attempt(mechanism, account, Wanted::Token(claimed, token))
+            }
+            sasl::Step::Proven { identity, last } => self.auth_good(mechanism, identity.into(), last),
+            sasl::Step::Disproven { identity } => self.auth_bad(mechanism, identity.into()),
+        }
+    }
+
+    fn auth_attempt(&mut self, mechanism: Mechanism, account: Arc<str>, wanted: Wanted) -> Step {
+        self.pending = Pending::AuthGate(Box::new(Login { mechanism, account: Arc::clone(&account), wanted }));
+        Step::Charge(Charge::AuthAttempt { account })
+    }
+
+    /// This network may still try, and may still try this account. Elsewhere the account's owner is not locked out by it.
+    pub(super) fn auth_gate(&mut self, login: Login, room: Result<(), &'static str>) -> Step {
+        if room.is_err() {
+            return self.part(replies::TOO_MANY_LOGINS_NOW, AbortReason::Refused);
+        }
+        let Login { mechanism, account, wanted } = login;
+        match wanted {
+            Wanted::Password(password) => {
+                self.pending = Pending::AuthIdentity(mechanism, Arc::clone(&account), None);
+                Step::Verify { identity: account, password }
+            }
+            Wanted::Keys(first) => {
+                self.pending = Pending::AuthKeys(mechanism, first);
+                Step::FindKeys { identity: account }
+            }
+            Wanted::Token(claimed, token) => {
+                self.pending = Pending::AuthIdentity(mechanism, account, claimed.clone());
+                Step::VerifyToken { identity: claimed, token }
             }
         }
     }
 
-    /// This network may still try, and may still try this account. Elsewhere the account's owner is not locked out by it.
-    pub(super) fn auth_gate(
+    pub(super) fn settle_keys(&mut self, mechanism: Mechanism, first: scram::First, found: KeysFound) -> Step {
+        match found {
+            KeysFound::Unavailable => self.say(replies::AUTH_TRY_LATER),
+            KeysFound::Keys { keys, nonce } => self.auth_outcome(mechanism, first.go_on(keys, &nonce)),
+        }
+    }
+
+    /// `claimed`: whom the client said the credential belongs to, where the verifier could say otherwise.
+    pub(super) fn settle_identity(
         &mut self,
         mechanism: Mechanism,
-        identity: Arc<str>,
-        password: Secret,
+        account: Arc<str>,
+        claimed: Option<&Arc<str>>,
+        identity: Identity,
+    ) -> Step {
+        match identity {
+            Identity::Unavailable => self.say(replies::AUTH_TRY_LATER),
+            Identity::Good(identity) if claimed.is_none_or(|claimed| *claimed == identity) => {
+                self.auth_good(mechanism, identity, None)
+            }
+            Identity::Good(_) | Identity::Bad => self.auth_bad(mechanism, account),
+        }
+    }
+
+    fn auth_good(&mut self, mechanism: Mechanism, identity: Arc<str>, last: Option<Reply>) -> Step {
+        let account = Arc::clone(&identity);
+        self.pending = Pending::AuthGood(Arc::new(AuthFacts { mechanism: mechanism.name(), identity }), last);
+        Step::Charge(Charge::AuthGood { account })
+    }
+
+    fn auth_bad(&mut self, mechanism: Mechanism, account: Arc<str>) -> Step {
+        self.pending = Pending::AuthFailed(mechanism);
+        Step::Charge(Charge::AuthFailure { mechanism: mechanism.name(), account })
+    }
+
+    pub(super) fn auth_accepted(
+        &mut self,
+        auth: Arc<AuthFacts>,
+        last: Option<Reply>,
         room: Result<(), &'static str>,
     ) -> Step {
         if room.is_err() {
             return self.part(replies::TOO_MANY_LOGINS_NOW, AbortReason::Refused);
         }
-        self.pending = Pending::AuthIdentity(mechanism, Arc::clone(&identity));
-        Step::Verify { identity, password }
-    }
-
-    pub(super) fn settle_identity(&mut self, mechanism: Mechanism, account: Arc<str>, identity: Identity) -> Step {
-        match identity {
-            Identity::Unavailable => self.say(replies::AUTH_TRY_LATER),
-            Identity::Bad => {
-                self.pending = Pending::AuthFailed;
-                Step::Charge(Charge::AuthFailure { mechanism: mechanism.name(), account })
-            }
-            // Of many guesses side by side, those that end after the limit was reached must learn nothing.
-            Identity::Good(identity) => {
-                self.pending = Pending::AuthGood(Arc::new(AuthFacts { mechanism: mechanism.name(), identity }));
-                Step::Charge(Charge::AuthAttempt { account })
-            }
-        }
-    }
-
-    pub(super) fn auth_accepted(&mut self, auth: Arc<AuthFacts>, room: Result<(), &'static str>) -> Step {
-        if room.is_err() {
-            return self.part(replies::TOO_MANY_LOGINS_NOW, AbortReason::Refused);
+        if let Some(last) = last {
+            self.pending = Pending::AuthLast(auth);
+            return Step::Challenge(last);
         }
         self.pending = Pending::Auth(Arc::clone(&auth));
         Step::Consult(Ask::Auth(auth))
     }
 
-    pub(super) fn auth_refused(&mut self, room: Result<(), &'static str>) -> Step {
+    /// The client has seen our own proof: it agrees with an empty line, or does not believe us.
+    pub(super) fn auth_concluded(&mut self, auth: Arc<AuthFacts>, line: &[u8]) -> Step {
+        match line {
+            b"" => self.auth_accepted(auth, None, Ok(())),
+            b"*" => self.refuse(replies::AUTH_CANCELLED),
+            _ => self.refuse(replies::AUTH_MALFORMED),
+        }
+    }
+
+    /// It was counted; with some mechanisms the client is told more and has the last word before 535.
+    pub(super) fn auth_failed(&mut self, mechanism: Mechanism, room: Result<(), &'static str>) -> Step {
         if room.is_err() {
             return self.part(replies::TOO_MANY_LOGINS_NOW, AbortReason::Refused);
         }
+        match sasl::refusal(mechanism) {
+            Some(challenge) => {
+                self.pending = Pending::AuthRefused;
+                Step::Challenge(challenge)
+            }
+            None => self.auth_refused(),
+        }
+    }
+
+    pub(super) fn auth_refused(&mut self) -> Step {
         self.auth_failures = self.auth_failures.saturating_add(1);
         match self.limits.auth_failures {
             Some(max) if self.auth_failures >= max => {

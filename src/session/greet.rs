@@ -6,7 +6,6 @@ use crate::config::{ListenerAuth, ListenerTls, Protocol};
 use crate::mail::{AbortReason, Hello, Stage, TlsFacts, Verdict};
 use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::extensions::SessionLimits;
-use crate::smtp::sasl::Mechanisms;
 use crate::smtp::{Command, Reply, ehlo, replies};
 
 use super::access::{Said, tell_rules};
@@ -167,12 +166,6 @@ impl Session {
             start_tls: listener.tls == ListenerTls::StartTls && !encrypted,
             auth: self.auth_offered(),
         }
-    }
-
-    /// No AUTH in clear, none after AUTH, none where the listener has it off.
-    pub(super) fn auth_offered(&self) -> Mechanisms {
-        let open = self.rules.listener().auth != ListenerAuth::Off && self.config().auth.is_some();
-        if open && self.facts.tls.is_some() && self.facts.auth.is_none() { self.mechanisms } else { Mechanisms::NONE }
     }
 
     pub(super) fn check_starttls(&mut self) -> Step {

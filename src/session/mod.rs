@@ -42,8 +42,8 @@ pub use bdat::SWALLOWED_BYTES_MAX;
 use group::{Awaited, Group};
 use phase::{Pending, Phase};
 pub use step::{
-    Ask, BadLine, BodyOutcome, BodyPlan, Charge, Chunk, Ended, Errand, Identity, Input, Names, Purpose, Question,
-    SenderClass, Step, Unreached,
+    Ask, BadLine, BodyOutcome, BodyPlan, Charge, Chunk, Ended, Errand, Identity, Input, KeysFound, Names, Purpose,
+    Question, SenderClass, Step, Unreached,
 };
 
 /// The parts of a configuration that one session is judged by; shared, and kept to the session's end over a reload.
@@ -98,7 +98,7 @@ impl Session {
     /// A session before its banner.
     #[must_use]
     pub fn new(rules: Rules, limits: Arc<Limits>, facts: Arc<SessionFacts>) -> Session {
-        let mechanisms = rules.config.auth.as_ref().map_or(Mechanisms::NONE, |auth| auth.mechanisms());
+        let mechanisms = rules.config.auth.as_ref().map_or(Mechanisms::NONE, |auth| auth.could_offer());
         Session {
             mechanisms,
             rules,
@@ -240,7 +240,10 @@ impl Session {
             }
             (Pending::Group, Input::Answer(answer)) => self.settle(answer),
             (Pending::Group, Input::Next) => self.advance(),
-            (Pending::Command | Pending::AuthLine(..), Input::BadLine(bad)) => self.bad_line(bad),
+            (
+                Pending::Command | Pending::AuthLine(..) | Pending::AuthLast(_) | Pending::AuthRefused,
+                Input::BadLine(bad),
+            ) => self.bad_line(bad),
             (Pending::Helo(hello), Input::Verdict(verdict, _)) => self.weigh_helo(hello, verdict),
             (Pending::Ehlo, Input::Reached(reached)) => self.settle_ehlo(reached),
             (Pending::StartTls, Input::Tls(Some(tls))) => self.settle_tls(tls),
@@ -248,17 +251,18 @@ impl Session {
             (Pending::AuthLine(mechanism, exchange), Input::Line(line)) => {
                 self.auth_outcome(mechanism, exchange.respond(line))
             }
-            (Pending::AuthGate(mechanism, identity, password), Input::Charged(room)) => {
-                self.auth_gate(mechanism, identity, password, room)
-            }
-            (Pending::AuthIdentity(mechanism, account), Input::Identity(identity)) => {
-                self.settle_identity(mechanism, account, identity)
+            (Pending::AuthGate(login), Input::Charged(room)) => self.auth_gate(*login, room),
+            (Pending::AuthKeys(mechanism, first), Input::Keys(found)) => self.settle_keys(mechanism, *first, found),
+            (Pending::AuthIdentity(mechanism, account, claimed), Input::Identity(identity)) => {
+                self.settle_identity(mechanism, account, claimed.as_ref(), identity)
             }
             // 421 says that it is the last.
             (_, Input::Limited(reply)) if reply.code == 421 => self.part(reply, AbortReason::Refused),
             (_, Input::Limited(reply)) => self.say(reply),
-            (Pending::AuthFailed, Input::Charged(room)) => self.auth_refused(room),
-            (Pending::AuthGood(auth), Input::Charged(room)) => self.auth_accepted(auth, room),
+            (Pending::AuthFailed(mechanism), Input::Charged(room)) => self.auth_failed(mechanism, room),
+            (Pending::AuthRefused, Input::Line(_)) => self.auth_refused(),
+            (Pending::AuthGood(auth, last), Input::Charged(room)) => self.auth_accepted(auth, last, room),
+            (Pending::AuthLast(auth), Input::Line(line)) => self.auth_concluded(auth, line),
             (Pending::Auth(auth), Input::Verdict(verdict, _)) => self.weigh_auth(auth, verdict),
             (Pending::MailGate(mail), Input::Charged(room)) => self.mail_gate(mail, room),
             (Pending::Mail(mail), Input::Verdict(verdict, edits)) => self.weigh_mail(mail, verdict, edits),

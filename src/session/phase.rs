@@ -7,9 +7,11 @@ use crate::mail::{AuthFacts, Envelope, Hello, Recipient, Sender, SessionFacts};
 use crate::policy::when::FilterSet;
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
-use crate::smtp::sasl::{Exchange, Mechanism, Secret};
+use crate::smtp::sasl::scram::First;
+use crate::smtp::sasl::{Exchange, Mechanism};
 
 use super::Chunk;
+use super::auth::Login;
 use super::destination::Destination;
 use super::filters::Chosen;
 use super::quarantine::Quarantined;
@@ -67,11 +69,17 @@ pub(super) enum Pending {
     StartTls,
     Tls,
     AuthLine(Mechanism, Exchange),
-    AuthGate(Mechanism, Arc<str>, Secret),
-    AuthIdentity(Mechanism, Arc<str>),
-    AuthFailed,
-    /// The password was right; whether it was one guess too many is asked last.
-    AuthGood(Arc<AuthFacts>),
+    AuthGate(Box<Login>),
+    AuthKeys(Mechanism, Box<First>),
+    /// The account it is counted for, and whom it has to belong to where that can differ.
+    AuthIdentity(Mechanism, Arc<str>, Option<Arc<str>>),
+    AuthFailed(Mechanism),
+    /// The client has the last word before its 535.
+    AuthRefused,
+    /// It was right; whether it was one guess too many is asked last. Then there may be a challenge more.
+    AuthGood(Arc<AuthFacts>, Option<Reply>),
+    /// The client's answer to that challenge.
+    AuthLast(Arc<AuthFacts>),
     Auth(Arc<AuthFacts>),
     MailGate(Box<Mail>),
     Mail(Box<Mail>),

@@ -12,6 +12,7 @@ use crate::mail::{
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
 use crate::smtp::sasl::Secret;
+use crate::smtp::sasl::scram::ScramKeys;
 
 /// What happened since the last step.
 #[derive(Debug)]
@@ -39,8 +40,10 @@ pub enum Input<'a> {
     Recalled(Option<Reply>),
     /// The answer to `Step::Introduce`: the new client's bounds, or why there is no room for it.
     Introduced(Result<Arc<Limits>, Reply>),
-    /// The answer to `Step::Verify`.
+    /// The answer to `Step::Verify` and `Step::VerifyToken`.
     Identity(Identity),
+    /// The answer to `Step::FindKeys`.
+    Keys(KeysFound),
     /// The answer to `Step::StartTls`; without facts the handshake failed and the connection is gone.
     Tls(Option<TlsFacts>),
     /// The answer to `Step::Receive` and `Step::ReceiveChunk`: what became of the message.
@@ -80,6 +83,15 @@ pub enum Identity {
     Good(Arc<str>),
     Bad,
     /// The verifier is away or overloaded: 454, never 535.
+    Unavailable,
+}
+
+/// What SCRAM goes on with.
+#[derive(Debug)]
+pub enum KeysFound {
+    /// The account's, or of an account that is not there, made up; and a fresh nonce: printable, without a comma.
+    Keys { keys: ScramKeys, nonce: String },
+    /// As with identities: 454.
     Unavailable,
 }
 
@@ -123,6 +135,10 @@ pub enum Step {
     Forsake,
     /// Verify credentials.
     Verify { identity: Arc<str>, password: Secret },
+    /// Find what is kept for SCRAM under this name.
+    FindKeys { identity: Arc<str> },
+    /// Verify a token; it should be this identity's, if one is named.
+    VerifyToken { identity: Option<Arc<str>>, token: Secret },
     /// Write a 334 and read a line of up to `AUTH_LINE_BYTES_MAX`.
     Challenge(Reply),
     /// The session is to be another client's, at this address: make room for it, and let filters begin anew.
@@ -257,6 +273,10 @@ pub enum Charge {
     },
     AuthFailure {
         mechanism: &'static str,
+        account: Arc<str>,
+    },
+    /// It was right. May this client still learn that?
+    AuthGood {
         account: Arc<str>,
     },
 }

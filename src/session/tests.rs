@@ -2,6 +2,8 @@
 //! can see stands in tests/dialogs.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod logins;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -98,7 +100,8 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
             },
             Step::Recall(_) => session.handle(Input::Recalled(None)),
             Step::Said(_) | Step::LoneDot | Step::Forsake => session.handle(Input::Next),
-            Step::Verify { .. } => session.handle(Input::Identity(Identity::Bad)),
+            Step::FindKeys { .. } => session.handle(Input::Keys(KeysFound::Unavailable)),
+            Step::Verify { .. } | Step::VerifyToken { .. } => session.handle(Input::Identity(Identity::Bad)),
             Step::StartTls(_) | Step::Introduce(..) => break,
             Step::Swallow(_, then) => *then,
             Step::ReceiveChunk(chunk, _) => match (*answers.next().unwrap(), chunk.last) {
@@ -221,56 +224,6 @@ fn rule() -> impl Strategy<Value = String> {
         let would = would && action != "permit";
         format!("at = {at:?}\naction = {action:?}\nwould = {would}\n{condition}\n")
     })
-}
-
-/// A session that has said which account it wants, up to the question for the limits and the verifier's answer.
-fn logging_in(identity: Identity) -> (Session, Step) {
-    let text = r#"
-        hostname = "mx.example.org"
-        [upstream]
-        address = "127.0.0.1:10025"
-        [tls]
-        certificate = "c.pem"
-        key = "k.pem"
-        [auth]
-        password-file = "p"
-        [[listener]]
-        name = "submissions"
-        address = "127.0.0.1:2465"
-        tls = "implicit"
-        auth = "required"
-    "#;
-    let config = Arc::new(crate::config::parse(text, "test.toml", &|_| None).unwrap());
-    let mut session = session_with(config);
-    let cipher = "TLS_AES_256_GCM_SHA384".into();
-    let tls =
-        TlsFacts { version: "TLSv1.3", cipher, bits: 256, sni: None, client_subject: None, client_fingerprint: None };
-    session.handle(Input::Begin(Some(tls)));
-    session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));
-    session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));
-    session.handle(Input::Line(b"EHLO client.test"));
-    session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));
-    session.handle(Input::Reached(Ok(Arc::new(Offer::default()))));
-    let step = session.handle(Input::Line(b"AUTH PLAIN AGEAYg=="));
-    assert!(matches!(&step, Step::Charge(Charge::AuthAttempt { account }) if &**account == "a"), "{step:?}");
-    let step = session.handle(Input::Charged(Ok(())));
-    assert!(matches!(step, Step::Verify { .. }), "{step:?}");
-    let step = session.handle(Input::Identity(identity));
-    (session, step)
-}
-
-#[test]
-fn a_guess_beyond_the_limit_learns_nothing_right_or_wrong() {
-    for identity in [Identity::Good("a".into()), Identity::Bad] {
-        let (mut session, step) = logging_in(identity);
-        assert!(matches!(step, Step::Charge(Charge::AuthAttempt { .. } | Charge::AuthFailure { .. })), "{step:?}");
-        let step = session.handle(Input::Charged(Err("auth-failures-per-address")));
-        assert!(matches!(&step, Step::Close(said) if *said == [replies::TOO_MANY_LOGINS_NOW]), "{step:?}");
-        assert!(session.facts().auth.is_none());
-    }
-    let (mut session, _) = logging_in(Identity::Good("a".into()));
-    let step = session.handle(Input::Charged(Ok(())));
-    assert!(matches!(step, Step::Consult(Ask::Auth(_))), "{step:?}");
 }
 
 /// An upstream that keeps to RFC 5321, and what the client hears when it stands behind the session.

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{Limits, holds};
-use crate::mail::{AuthFacts, Forwarded, Hello, PeerName, SessionFacts, Stage, Verdict};
+use crate::mail::{AuthFacts, Forwarded, Hello, PeerName, SessionFacts, Stage, TlsFacts, Verdict};
 use crate::smtp::xclient::{Attributes, Told, XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES};
 use crate::smtp::{Reply, replies};
 
@@ -163,10 +163,15 @@ fn introduced(before: &SessionFacts, said: Attributes) -> SessionFacts {
         peer_name,
         reverse_name,
         hello: said.helo.and_then(Told::known).map(|name| Hello { name, extended }),
-        tls: before.tls.clone(),
+        tls: before.tls.as_deref().map(of_the_speaker),
         auth: login.map(|identity| Arc::new(AuthFacts { mechanism: LOGIN_BY_XCLIENT, identity })),
         introduced: Some(Arc::new(history)),
     }
+}
+
+/// Encrypted is encrypted; but whoever is introduced did not show the speaker's certificate, and binds to nothing here.
+fn of_the_speaker(tls: &TlsFacts) -> Arc<TlsFacts> {
+    Arc::new(TlsFacts { client_identity: None, channel_binding: None, ..tls.clone() })
 }
 
 fn name(told: Told<Arc<str>>) -> PeerName {

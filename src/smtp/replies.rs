@@ -148,12 +148,6 @@ pub const AUTH_OK: Reply = say(235, (2, 7, 0), "Authentication successful");
 pub const AUTH_TRY_LATER: Reply = say(454, (4, 7, 0), "Temporary authentication failure");
 pub const AUTH_TOO_MANY_FAILURES: Reply = say(421, (4, 7, 0), "Too many failed logins, closing the connection");
 
-/// A challenge of SASL, already in base64.
-#[must_use]
-pub fn challenge(base64: &'static str) -> Reply {
-    Reply::fixed(334, None, base64)
-}
-
 // ── Addresses and relay ──
 
 pub const RELAY_DENIED: Reply = say(550, (5, 7, 1), "Relaying denied");

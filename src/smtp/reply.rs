@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::line::AUTH_LINE_OCTETS_MAX;
+
 /// One reply line on the wire with its CRLF (RFC 5321 4.5.3.1.5 allows 512).
 pub const REPLY_LINE_OCTETS_MAX: usize = 510;
 
@@ -122,7 +124,9 @@ impl Reply {
                     out.push(b' ');
                 }
             }
-            let room = REPLY_LINE_OCTETS_MAX - 2 - (out.len() - start);
+            // RFC 4954 4: a challenge may be as long as its answer.
+            let line_max = if self.code == 334 { AUTH_LINE_OCTETS_MAX } else { REPLY_LINE_OCTETS_MAX };
+            let room = line_max - 2 - (out.len() - start);
             push_printable(out, line, room);
             out.extend_from_slice(b"\r\n");
         }

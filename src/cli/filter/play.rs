@@ -241,14 +241,7 @@ impl Scene {
         let hello = Hello { name: client.helo.as_str().into(), extended: true };
         let mut ended = self.hello(&hello).await;
         if ended.is_none() && client.tls {
-            let tls = TlsFacts {
-                version: "TLSv1.3",
-                cipher: "TLS_AES_256_GCM_SHA384".into(),
-                bits: 256,
-                sni: None,
-                client_subject: None,
-                client_fingerprint: None,
-            };
+            let tls = TlsFacts::new("TLSv1.3", "TLS_AES_256_GCM_SHA384".into(), 256);
             self.facts(|facts| facts.tls = Some(Arc::new(tls.clone())));
             ended = self.put(Call::Tls(&tls)).await.0;
             if ended.is_none() {

@@ -69,10 +69,12 @@ fn mechanisms(value: &Value<'_>, backends: &[AuthBackend]) -> Result<Mechanisms,
         let mechanism = item.parsed("the name of a mechanism", &format!("choose from {all}"), |text| {
             Mechanism::parse(text).ok_or_else(|| "is not a mechanism that there is here".to_owned())
         })?;
-        if backends.is_empty() || served.contains(mechanism) {
+        if backends.is_empty() || served.or(Mechanisms::CERTIFICATES).contains(mechanism) {
             return Ok(mechanism);
         }
-        Err(item.error("is something that no backend can serve").help(format!("those of this file can serve {served}")))
+        Err(item
+            .error("is something that no backend can serve")
+            .help(format!("those of this file can serve {served}; by a client's certificate, EXTERNAL")))
     });
     Ok(named.into_iter().collect())
 }

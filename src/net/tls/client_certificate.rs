@@ -13,6 +13,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 
+use super::identity::identity;
 use super::server::certificates;
 use super::subject::subject;
 use super::{TlsError, provider};
@@ -58,6 +59,7 @@ impl Verifiers {
             let _ = write!(digits, "{octet:02x}");
         }
         facts.client_fingerprint = Some(digits.into());
+        facts.client_identity = identity(leaf);
     }
 }
 

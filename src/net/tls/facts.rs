@@ -2,15 +2,31 @@
 
 use std::sync::Arc;
 
-use rustls::{CipherSuite, CommonState, ProtocolVersion};
+use rustls::{CipherSuite, CommonState, ProtocolVersion, ServerConnection};
 
 use super::{ClientTls, ServerTls};
 use crate::mail::TlsFacts;
+use crate::smtp::sasl::ChannelBinding;
 
 /// Of a connection on which we are the server, once its handshake is done.
 pub(super) fn of_server(tls: &ServerTls) -> TlsFacts {
     let (_, connection) = tls.get_ref();
-    TlsFacts { sni: connection.server_name().map(Arc::from), ..common(connection) }
+    TlsFacts {
+        sni: connection.server_name().map(Arc::from),
+        channel_binding: channel_binding(connection),
+        ..common(connection)
+    }
+}
+
+/// `tls-exporter` (RFC 9266). Only of TLS 1.3: whether a connection of TLS 1.2 has the extended master secret, without
+/// which it binds to nothing, rustls does not say.
+fn channel_binding(connection: &ServerConnection) -> Option<ChannelBinding> {
+    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    let octets = [0; ChannelBinding::OCTETS];
+    let exported = connection.export_keying_material(octets, b"EXPORTER-Channel-Binding", Some(b"")).ok()?;
+    Some(ChannelBinding::new(exported))
 }
 
 /// Of a connection on which we are the client.
@@ -28,7 +44,7 @@ fn common(state: &CommonState) -> TlsFacts {
     };
     let suite = state.negotiated_cipher_suite().map(|suite| suite.suite());
     let (cipher, bits) = suite.map_or_else(|| (Arc::from("unknown"), 0), cipher);
-    TlsFacts { version, cipher, bits, sni: None, client_subject: None, client_fingerprint: None }
+    TlsFacts::new(version, cipher, bits)
 }
 
 /// A cipher suite in OpenSSL's spelling, and the bits of its key.

@@ -7,6 +7,7 @@ mod choice;
 mod client;
 mod client_certificate;
 mod facts;
+mod identity;
 mod self_signed;
 mod server;
 mod shown;

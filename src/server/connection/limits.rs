@@ -9,6 +9,7 @@ use super::Connection;
 use crate::config::{Counted, Limit};
 use crate::policy::limits::Subject;
 use crate::report::event;
+use crate::report::metrics::Login;
 use crate::server::limits::{Door, Ruling};
 use crate::server::wait::hold_back;
 use crate::session::{Charge, Input, Step};
@@ -36,11 +37,13 @@ impl Connection {
             Charge::Recipient => {
                 &[(Counted::Recipients, How::Charge, ONE), (Counted::DistinctRecipients, How::Charge, ONE)]
             }
-            Charge::AuthAttempt { .. } => &[(Counted::AuthFailures, How::Look, ONE)],
+            Charge::AuthAttempt { .. } | Charge::AuthGood { .. } => &[(Counted::AuthFailures, How::Look, ONE)],
             Charge::AuthFailure { .. } => &[(Counted::AuthFailures, How::Charge, ONE)],
         };
         let account = match charge {
-            Charge::AuthAttempt { account } | Charge::AuthFailure { account, .. } => Some(&**account),
+            Charge::AuthAttempt { account } | Charge::AuthGood { account } | Charge::AuthFailure { account, .. } => {
+                Some(&**account)
+            }
             Charge::Message | Charge::Recipient => None,
         };
         let ruling = self.rule(asks, account).await;
@@ -62,8 +65,13 @@ impl Connection {
     /// The limits of `[rates]`.
     fn charge_rates(&self, charge: &Charge) -> Result<(), &'static str> {
         let facts = self.session.facts();
-        if let Charge::AuthFailure { mechanism, account } = charge {
-            event::auth_failed(facts, mechanism, account);
+        match charge {
+            Charge::AuthFailure { mechanism, account } => {
+                self.record.login(Login::Bad);
+                event::auth_failed(facts, mechanism, account);
+            }
+            Charge::AuthGood { .. } => self.record.login(Login::Good),
+            _ => {}
         }
         if *charge == Charge::Message && !self.gateway.overload.memory.has_room_for_messages() {
             self.record.limited(&self.session, "memory");
@@ -77,7 +85,9 @@ impl Connection {
         let result = match charge {
             Charge::Message => limits.message(address, identity),
             Charge::Recipient => limits.recipient(address, identity),
-            Charge::AuthAttempt { account } => limits.auth_allowed(address, Some(account)),
+            Charge::AuthAttempt { account } | Charge::AuthGood { account } => {
+                limits.auth_allowed(address, Some(account))
+            }
             Charge::AuthFailure { account, .. } => limits.auth_failed(address, account),
         };
         result.map_err(|refused| {

@@ -5,6 +5,16 @@ use std::fmt;
 /// A mechanism by its registered name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mechanism {
+    /// RFC 7677, bound to the TLS connection (RFC 9266).
+    ScramSha256Plus,
+    /// RFC 7677.
+    ScramSha256,
+    /// RFC 4422 appendix A, by a client certificate.
+    External,
+    /// RFC 7628.
+    OauthBearer,
+    /// Google's and Microsoft's, before there was OAUTHBEARER.
+    Xoauth2,
     /// RFC 4616.
     Plain,
     /// Never standardised, and what many mail programs still say first.
@@ -13,7 +23,15 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// In the order in which EHLO lists them: what gives least away comes first.
-    pub const ALL: &'static [Mechanism] = &[Mechanism::Plain, Mechanism::Login];
+    pub const ALL: &'static [Mechanism] = &[
+        Mechanism::ScramSha256Plus,
+        Mechanism::ScramSha256,
+        Mechanism::External,
+        Mechanism::OauthBearer,
+        Mechanism::Xoauth2,
+        Mechanism::Plain,
+        Mechanism::Login,
+    ];
 
     /// Any case. None: there is no such mechanism here, 504.
     #[must_use]
@@ -24,6 +42,11 @@ impl Mechanism {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Mechanism::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::External => "EXTERNAL",
+            Mechanism::OauthBearer => "OAUTHBEARER",
+            Mechanism::Xoauth2 => "XOAUTH2",
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
         }
@@ -42,6 +65,13 @@ impl Mechanisms {
     pub const NONE: Mechanisms = Mechanisms(0);
     /// Those by which the server gets to see a password.
     pub const PASSWORDS: Mechanisms = Mechanisms(Mechanism::Plain.bit() | Mechanism::Login.bit());
+
+    /// Those by which it only gets a proof that the client has one.
+    pub const SCRAM: Mechanisms = Mechanisms(Mechanism::ScramSha256.bit() | Mechanism::ScramSha256Plus.bit());
+    /// Those by which it gets a token of a third party.
+    pub const TOKENS: Mechanisms = Mechanisms(Mechanism::OauthBearer.bit() | Mechanism::Xoauth2.bit());
+    /// The one that needs nobody but the TLS connection.
+    pub const CERTIFICATES: Mechanisms = Mechanisms(Mechanism::External.bit());
 
     #[must_use]
     pub const fn contains(self, mechanism: Mechanism) -> bool {
@@ -65,10 +95,10 @@ impl Mechanisms {
         Mechanisms(self.0 & other.0)
     }
 
-    /// Without this one.
+    /// What is in this one alone.
     #[must_use]
-    pub const fn without(self, mechanism: Mechanism) -> Mechanisms {
-        Mechanisms(self.0 & !mechanism.bit())
+    pub const fn without(self, other: Mechanisms) -> Mechanisms {
+        Mechanisms(self.0 & !other.0)
     }
 
     /// In the order of [`Mechanism::ALL`].
@@ -120,7 +150,7 @@ mod tests {
         let both: Mechanisms = [Mechanism::Login, Mechanism::Plain].into_iter().collect();
         assert_eq!(both, Mechanisms::PASSWORDS);
         assert_eq!(both.to_string(), "PLAIN LOGIN");
-        assert_eq!(both.without(Mechanism::Plain).to_string(), "LOGIN");
+        assert_eq!(both.without([Mechanism::Plain].into_iter().collect()).to_string(), "LOGIN");
         assert!(Mechanisms::NONE.is_empty() && both.and(Mechanisms::NONE).is_empty());
         assert_eq!(Mechanisms::NONE.or(both), both);
         let all: Mechanisms = Mechanism::ALL.iter().copied().collect();

@@ -90,14 +90,7 @@ impl Course {
             listener: listener.to_owned(),
             stages,
             hello,
-            tls: TlsFacts {
-                version: "TLSv1.3",
-                cipher: "TLS_AES_256_GCM_SHA384".into(),
-                bits: 256,
-                sni: None,
-                client_subject: None,
-                client_fingerprint: None,
-            },
+            tls: TlsFacts::new("TLSv1.3", "TLS_AES_256_GCM_SHA384".into(), 256),
             auth: AuthFacts { mechanism: "PLAIN", identity: "ann@example.org".into() },
             facts: Arc::new(facts),
         }

@@ -68,11 +68,13 @@ async fn one_that_verifies_is_told_and_any_other_is_as_good_as_none() {
     let acceptor = on_terms(&held, WantedCertificate::Ask(authorities));
     let facts = shows(&acceptor, Some(&friend)).await.unwrap();
     assert_eq!(facts.client_subject.as_deref(), Some("CN=client.test,O=Tests\\, Inc."));
+    assert_eq!(facts.client_identity.as_deref(), Some("client.test"));
     let fingerprint = facts.client_fingerprint.unwrap();
     assert!(fingerprint.len() == 64 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit()), "{fingerprint}");
     for shown in [None, Some(&expired), Some(&stranger)] {
         let facts = shows(&acceptor, shown).await.unwrap();
         assert_eq!((facts.client_subject, facts.client_fingerprint), (None, None));
+        assert_eq!(facts.client_identity, None);
     }
 }
 
@@ -109,5 +111,41 @@ fn a_subject_is_read_or_there_is_none() {
     assert_eq!(subject::subject(&der).as_deref(), Some("CN=client.test,O=Tests\\, Inc."));
     for cut in 0..der.len().min(150) {
         assert_eq!(subject::subject(&der[..cut]), None, "{cut}");
+    }
+}
+
+/// A certificate with these names.
+fn named(alternative: &[rcgen::SanType], common: &[&str]) -> Vec<u8> {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.subject_alt_names = alternative.to_vec();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "Tests, Inc.");
+    for (place, name) in common.iter().enumerate() {
+        // rcgen has one attribute of a kind; the same by its number is another kind to it.
+        let kind = if place == 0 { rcgen::DnType::CommonName } else { rcgen::DnType::CustomDnType(vec![2, 5, 4, 3]) };
+        params.distinguished_name.push(kind, *name);
+    }
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec()
+}
+
+#[test]
+fn a_certificate_names_one_account_or_none() {
+    let email = |text: &str| rcgen::SanType::Rfc822Name(text.try_into().unwrap());
+    let host = rcgen::SanType::DnsName("client.test".try_into().unwrap());
+    let who = |alternative: &[rcgen::SanType], common: &[&str]| {
+        super::super::identity::identity(&named(alternative, common)).map(|name| name.to_string())
+    };
+    assert_eq!(who(&[], &["anna"]).as_deref(), Some("anna"));
+    assert_eq!(who(std::slice::from_ref(&host), &["anna"]).as_deref(), Some("anna"));
+    assert_eq!(
+        who(&[host, email("anna@example.org"), email("b@example.org")], &["x"]).as_deref(),
+        Some("anna@example.org")
+    );
+    assert_eq!(who(&[], &[]), None);
+    assert_eq!(who(&[], &["a\nb"]), None);
+    assert_eq!(who(&[], &["anna", "otto"]), None, "which of the two?");
+    let whole = named(&[email("anna@example.org")], &["x"]);
+    for cut in 0..whole.len() {
+        let _ = super::super::identity::identity(&whole[..cut]);
     }
 }

@@ -1,0 +1,53 @@
+//! Logins, as far as the driver is concerned: it asks those who know the accounts.
+
+use crate::accounts::{Client, Verification};
+use crate::session::{Identity, Input, KeysFound, Step};
+use crate::smtp::sasl::Secret;
+
+use super::Connection;
+
+impl Connection {
+    pub(super) async fn verify(&mut self, identity: &str, password: Secret) -> Step {
+        let client = Client { session: self.session.facts(), attempt: self.session.login_attempt() };
+        let verification = match &self.generation.accounts {
+            Some(accounts) => Box::pin(accounts.verify(&client, identity, &password)).await,
+            None => Verification::Unavailable,
+        };
+        self.verified(identity, verification)
+    }
+
+    pub(super) async fn verify_token(&mut self, identity: Option<&str>, token: Secret) -> Step {
+        let verification = match &self.generation.accounts {
+            Some(accounts) => Box::pin(accounts.verify_token(identity, &token)).await,
+            None => Verification::Unavailable,
+        };
+        self.verified(identity.unwrap_or_default(), verification)
+    }
+
+    pub(super) async fn find_keys(&mut self, identity: &str) -> Step {
+        let found = match &self.generation.accounts {
+            Some(accounts) => Box::pin(accounts.scram_keys(identity)).await,
+            None => None,
+        };
+        let found = match found {
+            Some((keys, nonce)) => KeysFound::Keys { keys, nonce },
+            None => {
+                self.record.login_put_off(&self.session, identity);
+                KeysFound::Unavailable
+            }
+        };
+        self.session.handle(Input::Keys(found))
+    }
+
+    fn verified(&mut self, account: &str, verification: Verification) -> Step {
+        let identity = match verification {
+            Verification::Good(name) => Identity::Good(name),
+            Verification::Bad => Identity::Bad,
+            Verification::Unavailable => {
+                self.record.login_put_off(&self.session, account);
+                Identity::Unavailable
+            }
+        };
+        self.session.handle(Input::Identity(identity))
+    }
+}
