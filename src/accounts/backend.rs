@@ -1,6 +1,7 @@
 //! One place where accounts are, as `[[auth.backend]]` names it, and what it can be asked. A backend of another kind
 //! is one more variant here, with a file of its own for its protocol.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::smtp::sasl::{Mechanisms, Secret};
 
 use super::file::{PasswordFile, PasswordFileError};
 use super::hashing::Hashing;
-use super::{Client, Remote};
+use super::{Client, Reach, Remote};
+use crate::net::tls::TlsError;
 
 /// What one backend says of a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,10 @@ pub(super) enum KeysVerdict {
 pub enum BackendError {
     #[error(transparent)]
     PasswordFile(#[from] PasswordFileError),
+    #[error("the auth backend \"{backend}\": {error}")]
+    Tls { backend: String, error: TlsError },
+    #[error("the password-file of the auth backend \"{backend}\", {}: {error}", path.display())]
+    Password { backend: String, path: PathBuf, error: std::io::Error },
 }
 
 /// One of several, with its own terms.
@@ -70,10 +76,10 @@ enum Kind {
 impl Backend {
     /// # Errors
     /// What of it cannot be set up. A backend that is somewhere else may well be away now; that is no error.
-    pub(super) fn load(settings: &AuthBackend) -> Result<Backend, BackendError> {
+    pub(super) fn load(settings: &AuthBackend, reach: &Reach<'_>) -> Result<Backend, BackendError> {
         let kind = match &settings.kind {
             AuthBackendKind::File { path } => Kind::File(Arc::new(PasswordFile::load(path)?)),
-            AuthBackendKind::Remote(remote) => Kind::Remote(Box::new(Remote::new(&settings.name, remote))),
+            AuthBackendKind::Remote(remote) => Kind::Remote(Box::new(Remote::new(&settings.name, remote, reach)?)),
         };
         Ok(Backend { name: settings.name.clone(), cache: settings.cache, kind })
     }

@@ -17,6 +17,8 @@ mod dovecot;
 mod file;
 mod hash;
 mod hashing;
+mod http;
+mod ldap;
 mod remote;
 mod saslauthd;
 #[cfg(test)]
@@ -43,7 +45,11 @@ pub use file::{name_fault, with_entry};
 pub use hash::{HashFault, MakeFault, Scheme, StoredHash, make};
 use hashing::Hashing;
 pub use hashing::{TURN_WAIT_MAX, WAITING_MAX};
+pub use remote::Reach;
 use remote::Remote;
+
+/// A file with a password that is longer than this is none.
+const SECRET_FILE_BYTES_MAX: u64 = 4_096;
 
 /// Who wants to log in.
 #[derive(Debug, Clone, Copy)]
@@ -110,9 +116,9 @@ impl Backends {
     ///
     /// # Errors
     /// The first that cannot be set up, and why.
-    pub fn load(settings: &config::Auth) -> Result<Backends, BackendError> {
+    pub fn load(settings: &config::Auth, reach: &Reach<'_>) -> Result<Backends, BackendError> {
         Ok(Backends {
-            list: settings.backends.iter().map(Backend::load).collect::<Result<_, _>>()?,
+            list: settings.backends.iter().map(|one| Backend::load(one, reach)).collect::<Result<_, _>>()?,
             mechanisms: settings.mechanisms,
             hashing_max: settings.hashing_concurrent_max,
             cache_entries_max: settings.cache_entries_max,
@@ -208,6 +214,18 @@ fn random<const OCTETS: usize>() -> Option<[u8; OCTETS]> {
     let mut octets = [0; OCTETS];
     aws_lc_rs::rand::fill(&mut octets).ok()?;
     Some(octets)
+}
+
+/// A password that stands in a file of its own.
+fn first_line(path: &std::path::Path) -> std::io::Result<config::Password> {
+    use std::io::Read as _;
+    let mut text = zeroize::Zeroizing::new(String::new());
+    std::fs::File::open(path)?.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() || line.contains('\0') {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "its first line is no password"));
+    }
+    Ok(config::Password::new(line.to_owned()))
 }
 
 impl Current {

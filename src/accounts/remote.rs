@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::Client;
 use super::backend::Verdict;
 use super::dovecot::Dovecot;
+use super::http::Http;
+use super::ldap::Ldap;
 use super::saslauthd::Saslauthd;
+use super::{BackendError, Client};
 use crate::config::{AuthRemote, AuthService};
+use crate::net::dial::Dial;
+use crate::net::dns::Resolver;
 use crate::report::{Seldom, backend as told};
 use crate::smtp::sasl::{CREDENTIAL_OCTETS_MAX, Mechanisms, Secret};
 
@@ -41,28 +45,43 @@ pub(super) struct Remote {
 enum Service {
     Dovecot(Dovecot),
     Saslauthd(Saslauthd),
+    Http(Box<Http>),
+    Ldap(Box<Ldap>),
+}
+
+/// How other machines are reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Reach<'a> {
+    pub resolver: &'a Resolver,
+    pub dialer: &'a Arc<dyn Dial>,
 }
 
 impl Remote {
-    pub(super) fn new(name: &str, settings: &AuthRemote) -> Remote {
+    /// # Errors
+    /// A file that it names cannot be read or used.
+    pub(super) fn new(name: &str, settings: &AuthRemote, reach: &Reach<'_>) -> Result<Remote, BackendError> {
         let service = match &settings.service {
             AuthService::Dovecot { socket } => Service::Dovecot(Dovecot::new(socket.clone())),
             AuthService::Saslauthd { socket, service, realm } => {
                 Service::Saslauthd(Saslauthd { socket: socket.clone(), service: service.clone(), realm: realm.clone() })
             }
+            AuthService::Http { url, ca, headers } => {
+                Service::Http(Box::new(Http::new(name, (url, ca.as_deref()), headers, settings.timeout, reach)?))
+            }
+            AuthService::Ldap(ldap) => Service::Ldap(Box::new(Ldap::new(name, ldap, reach)?)),
         };
-        Remote {
+        Ok(Remote {
             name: name.to_owned(),
             timeout: settings.timeout,
             places: Semaphore::new(settings.concurrent_max),
             said: Seldom::new(),
             service,
-        }
+        })
     }
 
     pub(super) fn serves(&self) -> Mechanisms {
         match self.service {
-            Service::Dovecot(_) | Service::Saslauthd(_) => Mechanisms::PASSWORDS,
+            Service::Dovecot(_) | Service::Saslauthd(_) | Service::Http(_) | Service::Ldap(_) => Mechanisms::PASSWORDS,
         }
     }
 
@@ -71,6 +90,19 @@ impl Remote {
         match &self.service {
             Service::Dovecot(dovecot) => self.ask(dovecot.verify(client, name, password)).await,
             Service::Saslauthd(saslauthd) => self.ask(saslauthd.verify(name, password)).await,
+            Service::Http(http) => {
+                let mut wait = Duration::ZERO;
+                let asked = async {
+                    let (verdict, after) = http.verify(client, name, password).await?;
+                    wait = after;
+                    Ok(verdict)
+                };
+                let verdict = self.ask(asked).await;
+                // Not in a place that others could have.
+                tokio::time::sleep(wait).await;
+                verdict
+            }
+            Service::Ldap(ldap) => self.ask(ldap.verify(name, password)).await,
         }
     }
 

@@ -2,8 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::hash::{Cost, NOBODY};
+use std::time::Duration;
+
 use super::*;
+use crate::config::{AuthRemote, AuthService};
 use crate::mail::{Hello, PeerName, TlsFacts};
+use crate::net::dial::{Dial, Tcp};
+use crate::net::dns::Resolver;
 
 /// openssl passwd -6 -salt saltstring
 const OPENSSL_SHA512: &str =
@@ -47,6 +52,13 @@ pub(super) fn facts() -> SessionFacts {
         auth: None,
         introduced: None,
     }
+}
+
+/// The one that answers so.
+pub(super) fn remote(service: AuthService, timeout: Duration) -> Remote {
+    let resolver = Resolver::new(&config::Resolver::default()).unwrap();
+    let reach = Reach { resolver: &resolver, dialer: &(Arc::new(Tcp) as Arc<dyn Dial>) };
+    Remote::new("asked", &AuthRemote { timeout, concurrent_max: 10, service }, &reach).unwrap()
 }
 
 async fn verify(accounts: &Accounts, name: &str, password: &str) -> Verification {

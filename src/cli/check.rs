@@ -5,15 +5,18 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::accounts::Backends;
+use crate::accounts::{Backends, Reach};
 use crate::chain::{Chain, ChainError};
 use crate::config::{
-    AuthBackendKind, Believed, Config, Filter, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource, Server,
-    Servers, TableSource, UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
+    Auth, AuthBackendKind, Believed, Config, Filter, Identify, Listener, ListenerAuth, ListenerTls, PasswordSource,
+    Server, Servers, TableSource, UPSTREAM_DEFAULT, Upstream, UpstreamTls, show_size,
 };
 use crate::filter::LoadError;
+use crate::net::dial::{Dial, Tcp};
+use crate::net::dns::Resolver;
 use crate::net::tls::{Identity, Terms};
 use crate::report::printable;
 use crate::state::tables::Table;
@@ -83,9 +86,9 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>, Option<Chai
         faults.extend(upstream::check(upstream).err().map(|error| error.to_string()));
     }
     if let Some(auth) = &config.auth {
-        match Backends::load(auth) {
+        match backends(config, auth) {
             Ok(backends) => notes.extend(backends.warnings()),
-            Err(error) => faults.push(error.to_string()),
+            Err(error) => faults.push(error),
         }
     }
     let tables: Vec<String> =
@@ -103,6 +106,12 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>, Option<Chai
     }
     faults.extend(tables);
     (faults, notes, chain)
+}
+
+fn backends(config: &Config, auth: &Auth) -> Result<Backends, String> {
+    let resolver = Resolver::new(&config.resolver).map_err(|error| error.to_string())?;
+    let dialer: Arc<dyn Dial> = Arc::new(Tcp);
+    Backends::load(auth, &Reach { resolver: &resolver, dialer: &dialer }).map_err(|error| error.to_string())
 }
 
 /// Everything the configuration names that cannot be opened, one sentence each.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::{Password, Url};
 use crate::smtp::sasl::Mechanisms;
 
 /// Who may log in, and how.
@@ -59,7 +60,9 @@ pub struct AuthRemote {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthService {
     /// Dovecot's auth client socket.
-    Dovecot { socket: PathBuf },
+    Dovecot {
+        socket: PathBuf,
+    },
     /// Cyrus SASL's saslauthd.
     Saslauthd {
         socket: PathBuf,
@@ -67,6 +70,48 @@ pub enum AuthService {
         service: String,
         /// For names without an @; may be empty.
         realm: String,
+    },
+    /// nginx's auth_http.
+    Http {
+        url: Url,
+        ca: Option<PathBuf>,
+        /// Said with every question: name and value, which may be a secret.
+        headers: Vec<(String, Password)>,
+    },
+    Ldap(LdapAccounts),
+}
+
+/// A directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LdapAccounts {
+    pub host: String,
+    pub port: u16,
+    pub tls: LdapTls,
+    /// None: the platform's roots.
+    pub ca: Option<PathBuf>,
+    pub find: LdapFind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LdapTls {
+    Off,
+    StartTls,
+    /// ldaps.
+    Implicit,
+}
+
+/// How a name becomes an entry. In the patterns `%u` is the name, `%n` what stands before its last @, `%d` what stands
+/// behind it, `%%` a percent sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LdapFind {
+    /// The entry's own name is a pattern.
+    Pattern(String),
+    /// It is searched for.
+    Search {
+        base: String,
+        filter: String,
+        /// Who searches; None: anybody may.
+        searcher: Option<(String, PathBuf)>,
     },
 }
 
@@ -86,7 +131,10 @@ impl AuthService {
     #[must_use]
     pub const fn could_serve(&self) -> Mechanisms {
         match self {
-            AuthService::Dovecot { .. } | AuthService::Saslauthd { .. } => Mechanisms::PASSWORDS,
+            AuthService::Dovecot { .. }
+            | AuthService::Saslauthd { .. }
+            | AuthService::Http { .. }
+            | AuthService::Ldap(_) => Mechanisms::PASSWORDS,
         }
     }
 }

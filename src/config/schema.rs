@@ -137,8 +137,27 @@ pub(super) const AUTH: Shape =
 /// Of every kind; which has which says `read::backend`.
 pub(super) const AUTH_BACKEND: Shape = Shape {
     title: "[[auth.backend]]",
-    keys: &["name", "kind", "cache", "timeout", "concurrent", "path", "socket", "service", "realm"],
+    keys: &[
+        "name",
+        "kind",
+        "cache",
+        "timeout",
+        "concurrent",
+        "path",
+        "socket",
+        "service",
+        "realm",
+        "url",
+        "ca",
+        "headers",
+        "starttls",
+        "bind-dn",
+        "search",
+    ],
 };
+
+pub(super) const AUTH_SEARCH: Shape =
+    Shape { title: "[auth.backend.search]", keys: &["base", "filter", "bind-dn", "password-file"] };
 
 pub(super) const LIMITS: Shape = Shape {
     title: "[limits]",
@@ -315,6 +334,7 @@ pub(super) const ALL: &[&Shape] = &[
     &ACCESS,
     &AUTH,
     &AUTH_BACKEND,
+    &AUTH_SEARCH,
     &LIMITS,
     &NETWORK,
     &NETWORK_LIMITS,

@@ -100,6 +100,7 @@ fn the_examples_of_the_reference_are_right() {
         let replaced: &[&str] = match key {
             "file" => &["entries = { \"198"],
             "address" => &["address = \"127.0.0.1:10025\""],
+            "bind-dn" => &["search = {"],
             _ => &[],
         };
         let text: String = REFERENCE
@@ -156,6 +157,7 @@ fn keys_shown() -> std::collections::BTreeSet<(String, String)> {
             "when" => "[filter.when]",
             "http" => "[filter.grants.http]",
             "except" => "[limit.except]",
+            "search" => "[auth.backend.search]",
             "address" => "[upstream.address]",
             _ => "[network.limits]",
         };

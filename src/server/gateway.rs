@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
-use crate::accounts::{Accounts, BackendError, Backends};
+use crate::accounts::{Accounts, BackendError, Backends, Reach};
 use crate::chain::{Chain, ChainError};
 use crate::config::{Auth, Config, Limits as SessionLimits, ListenerTls};
 use crate::filter::Outside;
@@ -105,8 +105,9 @@ impl Generation {
         let mut renewal = Renewal::default();
         let tls = acceptors(&config, before, &mut renewal)?;
         let known = before.and_then(|old| old.accounts.as_ref());
-        let accounts = config.auth.as_ref().map(|settings| accounts(settings, known, &mut renewal)).transpose()?;
         let resolver = Resolver::new(&config.resolver)?;
+        let reach = Reach { resolver: &resolver, dialer: &environment.dialer };
+        let accounts = config.auth.as_ref().map(|auth| accounts(auth, &reach, known, &mut renewal)).transpose()?;
         let outside = environment.outside.clone();
         let outside = outside.unwrap_or_else(|| Outside::real(&resolver, &environment.dialer));
         let chain = Chain::reload(before.map(|old| old.chain.load_full()).as_deref(), &config, &outside)?;
@@ -204,10 +205,11 @@ fn acceptors(
 
 fn accounts(
     settings: &Auth,
+    reach: &Reach<'_>,
     known: Option<&Arc<Accounts>>,
     renewal: &mut Renewal,
 ) -> Result<Arc<Accounts>, BackendError> {
-    let backends = Backends::load(settings)?;
+    let backends = Backends::load(settings, reach)?;
     for warning in backends.warnings() {
         tracing::warn!("{warning}");
     }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use wasmilter::accounts::{Accounts, Backends, Client, Verification};
+use wasmilter::accounts::{Accounts, Backends, Client, Reach, Verification};
 use wasmilter::config::parse;
 use wasmilter::mail::{PeerName, SessionFacts, TlsFacts};
+use wasmilter::net::dial::{Dial, Tcp};
+use wasmilter::net::dns::Resolver;
 use wasmilter::smtp::sasl::Secret;
 
 pub(crate) struct Asked {
@@ -21,8 +23,10 @@ impl Asked {
              address = \"127.0.0.1:587\"\nauth = \"required\"\n[[auth.backend]]\nname = \"asked\"\n{backend}\n"
         );
         let config = parse(&text, "/etc/wasmilter/wasmilter.toml", &|_| None).unwrap_or_else(|why| panic!("{why}"));
-        let backends = Backends::load(config.auth.as_ref().unwrap()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (resolver, dialer) = (Resolver::new(&config.resolver).unwrap(), Arc::new(Tcp) as Arc<dyn Dial>);
+        let reach = Reach { resolver: &resolver, dialer: &dialer };
+        let backends = Backends::load(config.auth.as_ref().unwrap(), &reach).unwrap();
         Asked { accounts: Accounts::new(backends), runtime }
     }
 
@@ -45,6 +49,8 @@ fn facts() -> SessionFacts {
         sni: None,
         client_subject: None,
         client_fingerprint: None,
+        client_identity: None,
+        channel_binding: None,
     };
     SessionFacts {
         id: "5f3a".into(),

@@ -8,3 +8,5 @@
 mod asking;
 mod dovecot;
 mod process;
+mod saslauthd;
+mod slapd;

@@ -37,7 +37,8 @@ const MAIL_PROGRAMS: &Programs = &[
 const ACCOUNT_PROGRAMS: &Programs = &[
     ("/usr/sbin/dovecot", "dovecot-core"),
     ("/usr/sbin/saslauthd", "sasl2-bin"),
-    ("saslpasswd2", "sasl2-bin"),
+    ("/usr/sbin/slapd", "slapd"),
+    ("openssl", "openssl"),
     ("setpriv", "util-linux"),
 ];
 
@@ -152,6 +153,8 @@ fn install(programs: &Programs) -> Outcome {
          case ' {packages} ' in *' bind9 '*) fresh=\"$fresh named\";; esac; \
          case ' {packages} ' in *' dovecot-core '*) fresh=\"$fresh dovecot\";; esac; \
          case ' {packages} ' in *' sasl2-bin '*) fresh=\"$fresh saslauthd\";; esac; \
+         case ' {packages} ' in *' slapd '*) fresh=\"$fresh slapd\";; esac; \
+         echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections 2>/dev/null; \
          echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections 2>/dev/null; \
          apt-get install -y -q --no-install-recommends {packages} || \
          {{ apt-get update -q && apt-get install -y -q --no-install-recommends {packages}; }} || exit; \

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use super::super::remote::Remote;
 use super::super::tests::{facts, secret};
 use super::*;
-use crate::config::{AuthRemote, AuthService};
+use crate::config::AuthService;
 
 const HELLO: &str =
     "VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\nSPID\t1\nCUID\t1\nCOOKIE\t1\nDONE\n";
@@ -49,8 +49,7 @@ fn serve(hello: &'static str, answer: impl Fn(u32, &str) -> Option<String> + Sen
 }
 
 fn remote(server: &Server, timeout: Duration) -> Remote {
-    let service = AuthService::Dovecot { socket: server.folder.path().join("auth") };
-    Remote::new("dovecot", &AuthRemote { timeout, concurrent_max: 10, service })
+    super::super::tests::remote(AuthService::Dovecot { socket: server.folder.path().join("auth") }, timeout)
 }
 
 async fn verify(remote: &Remote) -> Verdict {

@@ -3,12 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::WAIT_MIN;
+use super::{WAIT_MIN, directory};
 use crate::config::auth::{AuthBackend, AuthBackendKind, AuthRemote, AuthService};
-use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::value::Value;
+use crate::config::{Password, Url, names};
 
 /// A password that was changed is good for so long; more would be a back door.
 const CACHE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
@@ -24,9 +24,17 @@ enum Kind {
     File,
     Dovecot,
     Saslauthd,
+    Http,
+    Ldap,
 }
 
-const KINDS: &[(&str, Kind)] = &[("file", Kind::File), ("dovecot", Kind::Dovecot), ("saslauthd", Kind::Saslauthd)];
+const KINDS: &[(&str, Kind)] = &[
+    ("file", Kind::File),
+    ("dovecot", Kind::Dovecot),
+    ("http", Kind::Http),
+    ("ldap", Kind::Ldap),
+    ("saslauthd", Kind::Saslauthd),
+];
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -38,7 +46,7 @@ impl Kind {
     fn bounds(self) -> (Duration, usize) {
         match self {
             Kind::Dovecot => (Duration::from_secs(30), 1_000),
-            Kind::File | Kind::Saslauthd => (Duration::from_secs(10), 50),
+            Kind::File | Kind::Saslauthd | Kind::Http | Kind::Ldap => (Duration::from_secs(10), 50),
         }
     }
 
@@ -47,6 +55,8 @@ impl Kind {
         match self {
             Kind::File => &["path"],
             Kind::Dovecot => &["timeout", "concurrent", "socket"],
+            Kind::Http => &["timeout", "concurrent", "url", "ca", "headers"],
+            Kind::Ldap => &["timeout", "concurrent", "url", "starttls", "ca", "bind-dn", "search"],
             Kind::Saslauthd => &["timeout", "concurrent", "socket", "service", "realm"],
         }
     }
@@ -70,6 +80,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<AuthBackend> {
             socket.map(|socket| AuthService::Dovecot { socket })
         }
         Kind::Saslauthd => saslauthd(section),
+        Kind::Http => http(section),
+        Kind::Ldap => directory::read(section),
     };
     let remote = AuthRemote { timeout, concurrent_max, service: service? };
     Some(AuthBackend { name: name?, cache, kind: AuthBackendKind::Remote(remote) })
@@ -80,6 +92,39 @@ fn saslauthd(section: &Section<'_>) -> Option<AuthService> {
     let service = section.get_or("service", SERVICE_DEFAULT.to_owned(), word);
     let realm = section.get_or("realm", String::new(), word);
     Some(AuthService::Saslauthd { socket: socket?, service, realm })
+}
+
+fn http(section: &Section<'_>) -> Option<AuthService> {
+    let help = "write an address of the web: \"https://auth.example.org/smtp\"";
+    let url = section.required("url", "url = \"https://auth.example.org/smtp\"", |v| {
+        let url = v.parsed("an address", help, |text| Url::parse(text).map_err(str::to_owned))?;
+        if url.secure || near(&url.host) { Ok(url) } else { Err(in_clear(v, "https://")) }
+    });
+    let headers = section.get_or("headers", Vec::new(), |v| Ok(v.list(header)));
+    Some(AuthService::Http { url: url?, ca: section.get("ca", Value::path), headers })
+}
+
+/// What is wrong with it is said without showing it.
+fn header(value: &Value<'_>) -> Result<(String, Password), Problem> {
+    let text = value.text()?;
+    let token = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    match text.split_once(": ") {
+        Some((name, said)) if token(name) && text.len() <= WORD_BYTES_MAX && !text.contains(char::is_control) => {
+            Ok((name.to_owned(), Password::new(said.to_owned())))
+        }
+        _ => Err(Problem::at(value.span(), "this is no header field")
+            .label("`headers`")
+            .help(format!("write \"Name: value\", at most {WORD_BYTES_MAX} octets"))),
+    }
+}
+
+/// Where a password may go in clear.
+pub(super) fn near(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+pub(super) fn in_clear(value: &Value<'_>, better: &str) -> Problem {
+    value.error("would send passwords in clear to another machine").help(format!("begin it with {better}"))
 }
 
 /// Keys that are there and mean nothing for a backend of this kind.

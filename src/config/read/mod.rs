@@ -6,6 +6,7 @@ pub(super) mod auth;
 mod backend;
 pub(super) mod bounds;
 pub(super) mod delegation;
+mod directory;
 pub(super) mod edge;
 pub(super) mod filter;
 pub(super) mod limit;

@@ -84,6 +84,11 @@ impl Connector {
         Ok(Connector { config: Arc::clone(&self.config), name })
     }
 
+    /// What is believed, for a library that does its own handshakes.
+    pub(crate) fn for_library(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// The handshake; the caller bounds it in time.
     pub(in crate::net) async fn connect(&self, socket: Socket) -> Result<(Box<ClientTls>, TlsFacts), HandshakeError> {
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.config));
