@@ -42,6 +42,19 @@ impl AccessRule {
     }
 }
 
+/// Who has logged in may say as a sender its own login, and what is said here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderLogin {
+    /// A table: login → addresses and `@domains`, with commas or spaces between them.
+    pub map: Option<String>,
+    /// Every address in the domain of the login.
+    pub domains: bool,
+    /// `user+x@domain` belongs to whom `user@domain` does.
+    pub plus_addressing: bool,
+    /// Only told and counted.
+    pub would: bool,
+}
+
 /// When a rule is asked. The later, the more is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AccessStage {

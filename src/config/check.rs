@@ -291,7 +291,7 @@ fn routes(config: &Config, reader: &Reader<'_>) {
 
 fn nobody_may_send(config: &Config, reader: &Reader<'_>) {
     let relay = &config.relay;
-    let ours = !relay.domains.is_empty() || !relay.subdomains_of.is_empty();
+    let ours = !relay.domains.is_empty() || !relay.subdomains_of.is_empty() || relay.domains_table.is_some();
     let login = config.listeners.iter().any(|listener| listener.auth != ListenerAuth::Off);
     if !ours && !login && relay.trusted_networks.is_empty() {
         reader.warn(
@@ -356,13 +356,16 @@ fn unused(config: &Config, reader: &Reader<'_>) {
         }
     }
     let granted = config.filters.iter().flat_map(|filter| filter.grants.tables.iter().flatten()).map(String::as_str);
-    let used: BTreeSet<&str> = granted.chain(config.access.iter().flat_map(AccessRule::tables)).collect();
+    let relay = [&config.relay.domains_table, &config.relay.recipients].into_iter().flatten().map(String::as_str);
+    let maps = listeners.iter().filter_map(|listener| listener.sender_login.as_ref()?.map.as_deref());
+    let rules = config.access.iter().flat_map(AccessRule::tables);
+    let used: BTreeSet<&str> = granted.chain(relay).chain(maps).chain(rules).collect();
     for table in config.tables.iter().filter(|table| !used.contains(table.name.as_str())) {
         let title = format!("nobody looks into the table \"{}\"", table.name);
         warn(
             &format!("table.{}", table.name),
             title,
-            "add it to grants = { tables = [\"…\"] } of a filter, or name it in [[access]]",
+            "add it to grants = { tables = [\"…\"] } of a filter, or name it in [[access]] or [relay]",
         );
     }
 }

@@ -76,15 +76,16 @@ fn config(top: &Section<'_>) -> Option<Config> {
     // A section with a mistake in it is a section.
     let tls_given = tls_section.present().then(|| tls.as_ref().map(|tls| tls.min_version).unwrap_or_default());
     let upstreams = upstream::read_all(top);
-    let relay = relay::read(&top.section("relay", &schema::RELAY));
+    let (tables, table_names) = tables(top);
+    let known_tables = table::names(&tables, &table_names);
+    let relay = relay::read(&top.section("relay", &schema::RELAY), &known_tables);
     let auth = auth::read(&top.section("auth", &schema::AUTH));
     let limits = bounds::limits(&top.section("limits", &schema::LIMITS), &Limits::default());
     let networks = bounds::networks(&top.sections("network", &schema::NETWORK), &limits);
-    let (tables, table_names) = tables(top);
     let (filters, filter_names) = filters(top, &table_names, upstreams.as_deref());
-    let listeners = listeners(top, tls_given, &filter_names);
+    let listeners = listeners(top, tls_given, &filter_names, &known_tables);
     let routes = routes(top, upstreams.as_deref(), listeners.as_deref());
-    let access = access(top, listeners.as_deref(), &table::names(&tables, &table_names));
+    let access = access(top, listeners.as_deref(), &known_tables);
     let policy_services = policy_services(top, listeners.as_deref());
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
     let rate_limits = rate_limits(top, listeners.as_deref());
@@ -160,7 +161,12 @@ fn filters(top: &Section<'_>, tables: &[String], upstreams: Option<&[Upstream]>)
     (named.into_iter().filter_map(read).collect(), names)
 }
 
-fn listeners(top: &Section<'_>, tls_given: Option<TlsVersion>, filters: &[String]) -> Option<Vec<Listener>> {
+fn listeners(
+    top: &Section<'_>,
+    tls_given: Option<TlsVersion>,
+    filters: &[String],
+    tables: &TableNames,
+) -> Option<Vec<Listener>> {
     let sections = top.sections("listener", &schema::LISTENER);
     too_many(top, "listener", sections.len());
     if sections.is_empty() {
@@ -174,7 +180,7 @@ fn listeners(top: &Section<'_>, tls_given: Option<TlsVersion>, filters: &[String
         return None;
     }
     let listeners: Vec<Listener> =
-        sections.iter().filter_map(|section| listener::read(section, tls_given, filters)).collect();
+        sections.iter().filter_map(|section| listener::read(section, tls_given, filters, tables)).collect();
     let paths = listeners.iter().enumerate().map(|(place, one)| (one.name.as_str(), format!("listener.{place}.name")));
     if !top.reader.failed() {
         check::unique("listener", paths, top.reader);

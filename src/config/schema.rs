@@ -61,8 +61,12 @@ pub(super) const LISTENER: Shape = Shape {
         "vrfy",
         "help",
         "strict-addresses",
+        "sender-login",
     ],
 };
+
+pub(super) const SENDER_LOGIN: Shape =
+    Shape { title: "[listener.sender-login]", keys: &["map", "domains", "plus-addressing", "would"] };
 
 pub(super) const TLS: Shape = Shape { title: "[tls]", keys: &["certificate", "key", "min-version", "additional"] };
 
@@ -107,7 +111,8 @@ pub(super) const POLICY_SERVICE: Shape = Shape {
     keys: &["name", "address", "at", "listeners", "timeout", "connections", "on-failure", "would", "context"],
 };
 
-pub(super) const RELAY: Shape = Shape { title: "[relay]", keys: &["domains", "trusted-networks"] };
+pub(super) const RELAY: Shape =
+    Shape { title: "[relay]", keys: &["domains", "domains-table", "recipients", "trusted-networks"] };
 
 pub(super) const ACCESS: Shape = Shape {
     title: "[[access]]",
@@ -324,6 +329,7 @@ pub(super) const SHUTDOWN: Shape = Shape { title: "[shutdown]", keys: &["drain",
 pub(super) const ALL: &[&Shape] = &[
     &TOP,
     &LISTENER,
+    &SENDER_LOGIN,
     &TLS,
     &ADDITIONAL,
     &UPSTREAM,

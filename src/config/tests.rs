@@ -155,6 +155,7 @@ fn keys_shown() -> std::collections::BTreeSet<(String, String)> {
         let inline = match key {
             "kv" => "[filter.grants.kv]",
             "when" => "[filter.when]",
+            "sender-login" => "[listener.sender-login]",
             "http" => "[filter.grants.http]",
             "except" => "[limit.except]",
             "search" => "[auth.backend.search]",

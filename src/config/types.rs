@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::access::AccessRule;
+use super::access::{AccessRule, SenderLogin};
 use super::auth::Auth;
 use super::behind::{Route, UPSTREAM_DEFAULT, Upstream};
 use super::delegation::PolicyService;
@@ -89,6 +89,8 @@ pub struct Listener {
     pub vrfy: Vrfy,
     /// What HELP is answered: 214 with this text, or 502.
     pub help: Option<String>,
+    /// Whose address the sender has to be, where somebody has logged in.
+    pub sender_login: Option<SenderLogin>,
     /// Addresses must be in the exact form of RFC 5321 4.1.2.
     pub strict_addresses: bool,
 }
@@ -146,6 +148,10 @@ pub struct Relay {
     /// `subdomains_of` without its dot.
     pub domains: Vec<String>,
     pub subdomains_of: Vec<String>,
+    /// More of ours: the name of a table, `exact` or `domain`.
+    pub domains_table: Option<String>,
+    /// Who there is in our domains: the name of a table. `None`: only the upstream knows.
+    pub recipients: Option<String>,
     /// Clients from here may send anywhere. Loopback is only in it when the operator wrote it.
     pub trusted_networks: Vec<IpNet>,
 }

@@ -219,6 +219,7 @@ mod tests {
             vrfy: crate::config::Vrfy::Neutral,
             help: None,
             strict_addresses: false,
+            sender_login: None,
         }
     }
 

@@ -6,5 +6,6 @@ pub mod hello;
 pub mod limits;
 pub mod relay;
 pub mod routes;
+pub mod sender;
 pub mod tables;
 pub mod when;

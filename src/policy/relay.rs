@@ -3,6 +3,9 @@
 
 use std::net::IpAddr;
 
+use super::access::plain;
+use super::sender::without_extension;
+use super::tables::Tables;
 use crate::config::{Relay, holds};
 use crate::smtp::ForwardPath;
 
@@ -32,17 +35,33 @@ pub enum Denied {
     Literal,
 }
 
+/// Why a recipient may be passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permitted {
+    /// The client may send anywhere.
+    MayRelay,
+    /// Postmaster, without a domain.
+    Postmaster,
+    /// It is in one of our domains.
+    Ours,
+}
+
 /// Whether a recipient may be passed on.
 ///
 /// # Errors
 /// The reason for the 550.
-pub fn permits(relay: &Relay, standing: Standing, recipient: &ForwardPath) -> Result<(), Denied> {
+pub fn permits(
+    relay: &Relay,
+    tables: &Tables,
+    standing: Standing,
+    recipient: &ForwardPath,
+) -> Result<Permitted, Denied> {
     if standing == Standing::MayRelay {
-        return Ok(());
+        return Ok(Permitted::MayRelay);
     }
     let mailbox = match recipient {
         // RFC 5321 4.1.1.3: always ours to accept.
-        ForwardPath::Postmaster(_) => return Ok(()),
+        ForwardPath::Postmaster(_) => return Ok(Permitted::Postmaster),
         ForwardPath::Mailbox(mailbox) => mailbox,
     };
     if mailbox.domain().is_literal() {
@@ -51,15 +70,31 @@ pub fn permits(relay: &Relay, standing: Standing, recipient: &ForwardPath) -> Re
     if mailbox.has_routing_trick() {
         return Err(Denied::Routing);
     }
-    if is_ours(relay, &mailbox.domain().canonical()) { Ok(()) } else { Err(Denied::NotOurs) }
+    if is_ours(relay, tables, &mailbox.domain().canonical()) { Ok(Permitted::Ours) } else { Err(Denied::NotOurs) }
 }
 
-/// Whether a canonical (lower-case) domain is one of `relay.domains`.
+/// Whether a recipient is somebody, as far as `relay.recipients` tells. Others than our own are not asked about, and
+/// Postmaster is always somebody (RFC 5321 4.5.1).
 #[must_use]
-pub fn is_ours(relay: &Relay, domain: &str) -> bool {
+pub fn is_known(relay: &Relay, tables: &Tables, recipient: &ForwardPath) -> bool {
+    let (Some(table), Some(mailbox)) = (&relay.recipients, recipient.mailbox()) else { return true };
+    if mailbox.local_unquoted().eq_ignore_ascii_case("postmaster")
+        || !is_ours(relay, tables, &mailbox.domain().canonical())
+    {
+        return true;
+    }
+    let address = plain(mailbox);
+    tables.has_address(table, &address)
+        || without_extension(&address).is_some_and(|base| tables.has_address(table, &base))
+}
+
+/// Whether a canonical (lower-case) domain is one of `relay.domains`, or in `relay.domains-table`.
+#[must_use]
+pub fn is_ours(relay: &Relay, tables: &Tables, domain: &str) -> bool {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     relay.domains.iter().any(|ours| ours == domain)
         || relay.subdomains_of.iter().any(|parent| {
             domain.strip_suffix(parent.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
         })
+        || relay.domains_table.as_ref().is_some_and(|table| tables.contains(table, domain))
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::config::{AccessAction, AccessRule, AccessStage};
 use crate::mail::{AbortReason, Ruled, Stage};
 use crate::policy::access::{self, Asked};
-use crate::smtp::{ForwardPath, ReversePath};
+use crate::policy::{relay, sender};
+use crate::smtp::{ForwardPath, ReversePath, replies};
 
 use super::weigh::Weighed;
 use super::{Session, Step};
@@ -46,11 +47,9 @@ impl Session {
     /// # Errors
     /// The refusal, whole.
     pub(super) fn rules_permit(&mut self, said: Said<'_>) -> Result<Vec<Ruled>, Step> {
-        if self.config().access.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (told, refusal) = self.ask_rules(said);
-        match refusal {
+        let mut told = Vec::new();
+        let refusal = self.sender_login(said, &mut told).or_else(|| self.ask_rules(said, &mut told));
+        match refusal.or_else(|| self.unknown(said)) {
             None => Ok(told),
             Some(refusal) => {
                 let step = self.carry_out(said, refusal);
@@ -59,7 +58,36 @@ impl Session {
         }
     }
 
-    fn ask_rules(&self, said: Said<'_>) -> (Vec<Ruled>, Option<Weighed>) {
+    /// `sender-login` of the listener.
+    fn sender_login(&self, said: Said<'_>, told: &mut Vec<Ruled>) -> Option<Weighed> {
+        let (Said::Mail(path), Some(rule)) = (said, &self.rules.listener().sender_login) else { return None };
+        let identity = &self.facts.auth.as_ref()?.identity;
+        if sender::owns(rule, &self.rules.tables, identity, path) {
+            return None;
+        }
+        let reply = replies::sender_not_owned(path.as_str(), identity);
+        told.push(Ruled {
+            rule: Arc::from("sender-login"),
+            stage: Stage::Mail,
+            action: "reject",
+            would: rule.would,
+            reply: Some(reply.clone()),
+            about: said.about(),
+        });
+        (!rule.would).then_some(Weighed::Refuse(reply))
+    }
+
+    /// `recipients` of `[relay]`.
+    fn unknown(&self, said: Said<'_>) -> Option<Weighed> {
+        let Said::Rcpt(path) = said else { return None };
+        let known = relay::is_known(&self.config().relay, &self.rules.tables, path);
+        (!known).then(|| Weighed::Refuse(replies::recipient_unknown(path.as_str())))
+    }
+
+    fn ask_rules(&self, said: Said<'_>, told: &mut Vec<Ruled>) -> Option<Weighed> {
+        if self.config().access.is_empty() {
+            return None;
+        }
         let (at, stage) = said.stage();
         let sender = self.envelope().map(|envelope| &envelope.sender.path);
         let asked = Asked {
@@ -84,13 +112,12 @@ impl Session {
             reply: rule.action.reply().cloned(),
             about: said.about(),
         };
-        let told = judgement.would.iter().copied().chain(judgement.decided).map(ruled).collect();
-        let refusal = match judgement.decided.map(|rule| &rule.action) {
+        told.extend(judgement.would.iter().copied().chain(judgement.decided).map(ruled));
+        match judgement.decided.map(|rule| &rule.action) {
             None | Some(AccessAction::Permit) => None,
             Some(AccessAction::Reject(reply) | AccessAction::Defer(reply)) => Some(Weighed::Refuse(reply.clone())),
             Some(AccessAction::Disconnect(reply)) => Some(Weighed::Disconnect(reply.clone())),
-        };
-        (told, refusal)
+        }
     }
 
     /// As in `weigh_connect`, `weigh_helo`, `weigh_mail` and `weigh_rcpt`.

@@ -220,7 +220,9 @@ impl Session {
         config.upstreams.get(upstream)?.keep_answers?;
         let sender = match transaction.envelope.sender.path.mailbox() {
             None => SenderClass::Null,
-            Some(mailbox) if relay::is_ours(&config.relay, &mailbox.domain().canonical()) => SenderClass::Ours,
+            Some(mailbox) if relay::is_ours(&config.relay, &self.rules.tables, &mailbox.domain().canonical()) => {
+                SenderClass::Ours
+            }
             Some(_) => SenderClass::Foreign,
         };
         Some(Question {

@@ -2,7 +2,6 @@
 //! what the filters made of it.
 
 use crate::mail::{Edit, Recipient, Sender};
-use crate::policy::relay;
 use crate::smtp::ehlo::Offer;
 use crate::smtp::{Reply, replies};
 
@@ -38,8 +37,7 @@ impl Session {
                     anew |= recipients.len() + added.len() != count;
                 }
                 Edit::AddRecipient { recipient, beyond_relay } | Edit::ReplaceRecipient { recipient, beyond_relay } => {
-                    if !beyond_relay && relay::permits(&self.config().relay, self.standing(), &recipient.path).is_err()
-                    {
+                    if !beyond_relay && self.permitted(self.standing(), &recipient.path).is_err() {
                         return Err(replies::RELAY_DENIED);
                     }
                     if !recipients.contains(&recipient) && !added.contains(&recipient) {

@@ -61,12 +61,15 @@ impl Session {
         tell_rules(told, Step::Charge(Charge::Recipient))
     }
 
-    fn permitted(&self, standing: Standing, path: &ForwardPath) -> Result<(), Reply> {
-        relay::permits(&self.config().relay, standing, path).map_err(|denied| match denied {
-            Denied::NotOurs => replies::RELAY_DENIED,
-            Denied::Routing => replies::ROUTING_DENIED,
-            Denied::Literal => replies::LITERAL_DENIED,
-        })
+    /// Relay policy.
+    pub(super) fn permitted(&self, standing: Standing, path: &ForwardPath) -> Result<(), Reply> {
+        relay::permits(&self.config().relay, &self.rules.tables, standing, path).map(drop).map_err(
+            |denied| match denied {
+                Denied::NotOurs => replies::RELAY_DENIED,
+                Denied::Routing => replies::ROUTING_DENIED,
+                Denied::Literal => replies::LITERAL_DENIED,
+            },
+        )
     }
 
     pub(super) fn rcpt_gate(&mut self, rcpt: Box<Rcpt>, room: Result<(), &'static str>) -> Step {

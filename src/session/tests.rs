@@ -373,10 +373,12 @@ proptest! {
         rules in prop::collection::vec(rule(), 0..6),
         commands in prop::collection::vec(command(), 0..30),
         verdicts in prop::collection::vec(any::<u8>(), 1..20),
-        groups in any::<bool>(),
+        (groups, senders) in any::<(bool, bool)>(),
     ) {
         let named = rules.iter().enumerate().map(|(place, rule)| format!("[[access]]\nname = \"r{place}\"\n{rule}"));
-        let mut session = session_with(config_with(&named.collect::<String>()));
+        let listener = "xclient-networks = [\"203.0.113.9\"]\nsender-login = { domains = true }\n";
+        let more = if senders { listener } else { "" }.to_owned() + &named.collect::<String>();
+        let mut session = session_with(config_with(&more));
         let commands: Vec<String> =
             ["EHLO client.test", "MAIL FROM:<a@client.test>"].map(str::to_owned).into_iter().chain(commands).collect();
         let upstream = run(&mut session, &commands, &World { verdicts, answers: vec![250], groups });

@@ -160,6 +160,28 @@ pub const TOO_MANY_RECIPIENTS: Reply = say(452, (4, 5, 3), "Too many recipients,
 /// After a banner that was a refusal, until QUIT (RFC 5321 3.1).
 pub const REFUSED_SESSION: Reply = say(503, (5, 5, 1), "Error: this session was refused, only QUIT is heard");
 
+/// As Postfix words it for `reject_sender_login_mismatch`.
+#[must_use]
+pub fn sender_not_owned(sender: &str, identity: &str) -> Reply {
+    let text = format!("<{}>: Sender address rejected: not owned by user {}", shown(sender), shown(identity));
+    Reply::new(553, Some(Enhanced::new(5, 7, 1)), text)
+}
+
+/// As Postfix words it for `relay_recipient_maps`.
+#[must_use]
+pub fn recipient_unknown(recipient: &str) -> Reply {
+    let text = format!("<{}>: Recipient address rejected: User unknown in relay recipient table", shown(recipient));
+    Reply::new(550, Some(Enhanced::new(5, 1, 1)), text)
+}
+
+/// What somebody else said, as a part of our own line: printable ASCII, and not too much of it.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS_MAX).map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
+}
+
+/// Two of them and our words fit into a line.
+const SHOWN_CHARS_MAX: usize = 180;
+
 // ── The operator's rules, where they have no words of their own ──
 
 pub const ACCESS_REJECTED: Reply = say(554, (5, 7, 1), "Access denied");

@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 
+use crate::config::access::SenderLogin;
 use crate::config::edge::TlsVersion;
 use crate::config::names;
 use crate::config::problem::Problem;
+use crate::config::schema;
 use crate::config::section::Section;
 use crate::config::suggest;
-use crate::config::types::{HeloCheck, Listener, ListenerAuth, ListenerTls, Protocol, Vrfy};
+use crate::config::types::{HeloCheck, Listener, ListenerAuth, ListenerTls, Protocol, TableKind, Vrfy};
 use crate::config::value::Value;
 use crate::smtp::replies;
 
 use super::edge;
+use super::table::TableNames;
 
 const TLS_CHOICES: &[(&str, ListenerTls)] =
     &[("off", ListenerTls::Off), ("starttls", ListenerTls::StartTls), ("implicit", ListenerTls::Implicit)];
@@ -46,6 +49,7 @@ pub(in crate::config) fn read(
     section: &Section<'_>,
     tls_given: Option<TlsVersion>,
     filter_names: &[String],
+    tables: &TableNames,
 ) -> Option<Listener> {
     let name = section.required("name", "name = \"mx\"", |v| v.parsed("a name", names::NAME_HELP, names::name));
     let addresses = section.required("address", "address = \"0.0.0.0:25\"", addresses);
@@ -69,6 +73,14 @@ pub(in crate::config) fn read(
     let vrfy = section.get_or("vrfy", Vrfy::Neutral, |v| v.one_of(VRFY_CHOICES));
     let help = section.get("help", help).unwrap_or_else(|| Some(replies::HELP_TEXT.to_owned()));
     let strict_addresses = section.get_or("strict-addresses", false, Value::flag);
+    let sender_login = sender_login(section, tables);
+    if sender_login.is_some() && auth == ListenerAuth::Off && trust.xclient.is_empty() {
+        section.reader.error(
+            Problem::at(section.reader.place(&format!("{}.sender-login", section.path)), "nobody can log in here")
+                .label("never asked")
+                .help("write auth = \"optional\" or \"required\" for this listener, or take this away"),
+        );
+    }
     if !helo_checks.is_empty() && auth != ListenerAuth::Off {
         section.reader.warn(
             Problem::at(section.reader.place(&format!("{}.helo-checks", section.path)), HELO_AT_SUBMISSION)
@@ -89,7 +101,20 @@ pub(in crate::config) fn read(
         helo_checks,
         vrfy,
         help,
+        sender_login,
         strict_addresses,
+    })
+}
+
+fn sender_login(section: &Section<'_>, tables: &TableNames) -> Option<SenderLogin> {
+    section.value("sender-login")?;
+    let section = section.section("sender-login", &schema::SENDER_LOGIN);
+    let map = section.get("map", |v| tables.one_of(v, &[TableKind::Exact, TableKind::Domain, TableKind::Regex]));
+    Some(SenderLogin {
+        map,
+        domains: section.get_or("domains", false, Value::flag),
+        plus_addressing: section.get_or("plus-addressing", true, Value::flag),
+        would: section.get_or("would", false, Value::flag),
     })
 }
 

@@ -5,8 +5,10 @@ use ipnet::{IpNet, Ipv6Net};
 use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
-use crate::config::types::Relay;
+use crate::config::types::{Relay, TableKind};
 use crate::config::value::Value;
+
+use super::table::TableNames;
 
 /// Nobody's own network is wider than this.
 const TRUSTED_V4_PREFIX_MIN: u8 = 8;
@@ -15,8 +17,14 @@ const TRUSTED_V6_PREFIX_MIN: u8 = 16;
 
 const DOMAIN_HELP: &str = "write \"example.org\" for one domain, \".example.org\" for all its subdomains";
 
-pub(in crate::config) fn read(section: &Section<'_>) -> Relay {
-    let mut relay = Relay::default();
+pub(in crate::config) fn read(section: &Section<'_>, tables: &TableNames) -> Relay {
+    let exact_or_domain = [TableKind::Exact, TableKind::Domain];
+    let mut relay = Relay {
+        domains_table: section.get("domains-table", |v| tables.one_of(v, &exact_or_domain)),
+        recipients: section
+            .get("recipients", |v| tables.one_of(v, &[TableKind::Exact, TableKind::Domain, TableKind::Regex])),
+        ..Relay::default()
+    };
     if let Some(value) = section.value("domains") {
         for (name, below) in value.list(domain) {
             let list = if below { &mut relay.subdomains_of } else { &mut relay.domains };

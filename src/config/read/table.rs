@@ -33,6 +33,21 @@ pub(in crate::config) struct Named {
     pub(in crate::config) kind: Option<TableKind>,
 }
 
+impl TableNames {
+    /// The name of a table of one of these kinds.
+    pub(super) fn one_of(&self, value: &Value<'_>, kinds: &[TableKind]) -> Result<String, Problem> {
+        let table = self.named(value)?;
+        let fits = table.kind.is_none_or(|kind| kinds.contains(&kind));
+        let word = |kind: &TableKind| KIND_CHOICES.iter().find(|(_, known)| known == kind).map_or("", |(word, _)| word);
+        let wanted = || kinds.iter().map(|kind| format!("\"{}\"", word(kind))).collect::<Vec<_>>().join(" or ");
+        if fits {
+            Ok(table.name)
+        } else {
+            Err(value.error("is of another kind").help(format!("it needs {}", wanted())))
+        }
+    }
+}
+
 /// From what could be read, and all names there are.
 pub(in crate::config) fn names(tables: &[Table], names: &[String]) -> TableNames {
     let kind = |name: &str| tables.iter().find(|table| table.name == name).map(|table| table.kind);
