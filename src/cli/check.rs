@@ -105,6 +105,7 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>, Option<Chai
         }
     }
     faults.extend(tables);
+    faults.extend(super::policy::audit::open_relay(config));
     (faults, notes, chain)
 }
 

@@ -1,11 +1,12 @@
 //! Floor 11: the commands. What a person typed becomes a call; what went wrong becomes a sentence and an exit code
-//! (sysexits: 64 usage, 78 configuration, 1 anything else; `probe` and `filter` have their own).
+//! (sysexits: 64 usage, 78 configuration, 1 anything else; `probe`, `filter`, `audit` and `explain-policy` have their own).
 
 pub mod check;
 pub mod demo;
 pub mod filter;
 pub mod load;
 pub mod passwd;
+pub mod policy;
 pub mod probe;
 pub mod serve;
 pub mod sink;
@@ -28,6 +29,10 @@ enum Command {
     Serve(serve::Serve),
     /// Read a configuration and say what it means, or what is wrong with it.
     Check(check::Check),
+    /// Try every relay trick on a configuration, as every kind of client, and say what would be relayed and why.
+    Audit(policy::audit::Audit),
+    /// Say what a client would hear, command by command, and which rule decides.
+    ExplainPolicy(policy::explain::Explain),
     /// Make, change or test an entry of a password file.
     Passwd(passwd::Passwd),
     /// Ask a mail server what it offers to a gateway in front of it, and how it reads what it should not be sent.
@@ -56,6 +61,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Audit(args) => policy::audit::run(&args),
+        Command::ExplainPolicy(args) => policy::explain::run(&args),
         Command::Passwd(args) => passwd::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Sink(args) => sink::run(&args),

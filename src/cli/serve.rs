@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::load::load;
+use super::policy::audit::open_relay;
 use crate::admin::{Admin, Exchanged, Filters, Health, Order};
 use crate::config::{self, Config};
 use crate::net::files;
@@ -49,6 +50,10 @@ pub fn run(args: &Serve) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(78));
         }
     };
+    if let Some(found) = open_relay(&config) {
+        eprintln!("error: {found}");
+        return Ok(ExitCode::from(78));
+    }
     report::log::init(&config.log)?;
     warn(&warnings);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -160,6 +165,9 @@ fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>, ord
 /// All or nothing: whatever fails, the old configuration goes on as it was.
 async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
     let (config, warnings) = load(path).map_err(|errors| anyhow::anyhow!("{}", errors.lines().join("; ")))?;
+    if let Some(found) = open_relay(&config) {
+        anyhow::bail!(found);
+    }
     // What can be given back comes first; what is built last changes tables that filters hold.
     let sockets = running.listeners.bind(&config)?;
     let kept = running.door.as_ref().map(|door| &door.settings) == config.admin.as_ref();

@@ -1,9 +1,11 @@
 //! `[[access]]`, once it has been read: who is refused, or spared, at which command.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use ipnet::IpNet;
 
+use super::types::Config;
 use crate::smtp::Reply;
 
 /// One rule. All of its conditions must hold; the first rule of its stage that matches decides.
@@ -28,7 +30,7 @@ pub struct AccessRule {
 
 impl AccessRule {
     /// The tables it names.
-    pub(super) fn tables(&self) -> impl Iterator<Item = &str> {
+    fn tables(&self) -> impl Iterator<Item = &str> {
         let named = [&self.helo, &self.sender, &self.recipient, &self.identity].into_iter().flatten();
         let named = named.filter_map(|condition| match condition {
             NameCondition::Table(table) => Some(table.as_str()),
@@ -39,6 +41,16 @@ impl AccessRule {
             Some(ClientCondition::Networks(_)) | None => None,
         };
         named.chain(client)
+    }
+}
+
+impl Config {
+    /// The tables that relay policy, `sender-login` and access rules look into.
+    #[must_use]
+    pub fn tables_of_policy(&self) -> BTreeSet<&str> {
+        let relay = [&self.relay.domains_table, &self.relay.recipients].into_iter().flatten().map(String::as_str);
+        let maps = self.listeners.iter().filter_map(|listener| listener.sender_login.as_ref()?.map.as_deref());
+        relay.chain(maps).chain(self.access.iter().flat_map(AccessRule::tables)).collect()
     }
 }
 

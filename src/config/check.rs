@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::access::AccessRule;
 use super::behind::{Identify, Server, Servers, UPSTREAM_DEFAULT, Upstream, UpstreamProtocol, UpstreamTls};
 use super::conditions;
 use super::edge::{ProxyTls, WantedCertificate};
@@ -356,10 +355,8 @@ fn unused(config: &Config, reader: &Reader<'_>) {
         }
     }
     let granted = config.filters.iter().flat_map(|filter| filter.grants.tables.iter().flatten()).map(String::as_str);
-    let relay = [&config.relay.domains_table, &config.relay.recipients].into_iter().flatten().map(String::as_str);
-    let maps = listeners.iter().filter_map(|listener| listener.sender_login.as_ref()?.map.as_deref());
-    let rules = config.access.iter().flat_map(AccessRule::tables);
-    let used: BTreeSet<&str> = granted.chain(relay).chain(maps).chain(rules).collect();
+    let of_policy = config.tables_of_policy();
+    let used: BTreeSet<&str> = granted.chain(of_policy).collect();
     for table in config.tables.iter().filter(|table| !used.contains(table.name.as_str())) {
         let title = format!("nobody looks into the table \"{}\"", table.name);
         warn(

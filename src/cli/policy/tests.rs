@@ -1,0 +1,199 @@
+//! What is found out about configurations, good and bad.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+
+use super::audit::{audit, open_relay};
+use super::explain::explain;
+use super::rehearsal::{self, Client};
+use super::*;
+
+const SITE: &str = r#"
+hostname = "mx.example.org"
+upstream = { address = "127.0.0.1:10025" }
+tls = { certificate = "c", key = "k" }
+auth = { password-file = "p" }
+relay = { domains = ["example.org", ".sub.example.org"], trusted-networks = ["10.0.0.0/8"] }
+[[listener]]
+name = "mx"
+address = "127.0.0.1:25"
+[[listener]]
+name = "submission"
+address = "127.0.0.1:587"
+auth = "required"
+sender-login = { domains = true }
+[[listener]]
+name = "submissions"
+address = "127.0.0.1:465"
+tls = "implicit"
+auth = "required"
+"#;
+
+fn site(change: impl Fn(&str) -> String) -> (Arc<Config>, Tables) {
+    let config = crate::config::parse(&change(SITE), "wasmilter.toml", &|_| None).unwrap();
+    let tables = rehearsal::tables(&config).unwrap();
+    (Arc::new(config), tables)
+}
+
+fn text_of(change: impl Fn(&str) -> String) -> (String, usize) {
+    let (config, tables) = site(change);
+    let report = audit(&config, &tables);
+    (report.text, report.surprising)
+}
+
+#[track_caller]
+fn says(text: &str, wanted: &[&str]) {
+    for part in wanted {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn an_honest_site_has_no_surprises() {
+    let (text, surprising) = text_of(str::to_owned);
+    assert_eq!(surprising, 0, "{text}");
+    says(
+        &text,
+        &[
+            "listener \"mx\"\n  a stranger: nothing is relayed (",
+            "trusted network 10.0.0.0/8 (10.0.0.0): relays to anywhere (relay.trusted-networks)",
+            "a login under TLS: relays to anywhere (has logged in)",
+            "a login in clear: does not relay: 538 5.7.11",
+            "nothing surprising\n",
+        ],
+    );
+    assert!(!text.contains("listener \"mx\"\n  a login"), "{text}");
+}
+
+#[test]
+fn shipped_configurations_have_no_surprises() {
+    for text in [include_str!("../../../config/minimal.toml"), include_str!("../../../config/submission.toml")] {
+        let (report, surprising) = text_of(|_| text.to_owned());
+        assert_eq!(surprising, 0, "{report}");
+    }
+    let reference = include_str!("../../../config/wasmilter.toml");
+    assert_eq!(text_of(|_| reference.to_owned()).1, 0);
+}
+
+/// Each opens the gateway in a way that no parser could see.
+#[test]
+fn what_strangers_get_through_is_found() {
+    let with_table = |entries: &str| {
+        let table = format!("[table.d]\nkind = \"domain\"\nentries = [{entries}]\n");
+        move |text: &str| text.replace("relay = { ", "relay = { domains-table = \"d\", ") + &table
+    };
+    for (entries, trick) in [
+        (
+            "\"invalid\"",
+            "plain: MAIL FROM:<test@relay-test.invalid>, RCPT TO:<user@relay-test.invalid>; your server hears",
+        ),
+        ("\"com\"", "a domain that anybody could register: MAIL FROM:<>"),
+        ("\"example.org\", \"co.uk\"", "wasmilter-relay-test-7f3a9c.co.uk"),
+    ] {
+        let (text, surprising) = text_of(with_table(entries));
+        assert!(surprising > 0, "{text}");
+        says(&text, &["SURPRISING  a stranger (192.0.2.77) relays", trick, "surprise"]);
+        let (config, _) = site(with_table(entries));
+        says(&open_relay(&config).unwrap(), &["this would be an open relay", "at listener \"mx\", 192.0.2.77", trick]);
+    }
+    let (config, _) = site(with_table("\"example.net\""));
+    assert_eq!(open_relay(&config), None);
+}
+
+#[test]
+fn a_domain_below_ours_is_no_trick() {
+    let (text, surprising) = text_of(|text| text.replace("[\"example.org\", ", "[\"mail.sub.example.org\", "));
+    assert_eq!(surprising, 0, "{text}");
+}
+
+#[test]
+fn networks_that_are_hardly_ones_own_are_surprising() {
+    let trusted = |networks: &'static str| move |text: &str| text.replace("\"10.0.0.0/8\"", networks);
+    for (networks, why) in [
+        ("\"8.0.0.0/9\"", "trusted network 8.0.0.0/9: a public network that is hardly all yours"),
+        ("\"2600::/20\"", "trusted network 2600::/20: a public network"),
+    ] {
+        let (text, surprising) = text_of(trusted(networks));
+        assert_eq!(surprising, 1, "{text}");
+        says(&text, &[why, "1 surprise\n"]);
+    }
+    assert_eq!(text_of(trusted("\"172.16.0.0/12\", \"192.0.0.0/16\", \"fd00::/16\", \"127.0.0.0/8\"")).1, 0);
+    let proxied = |text: &str| {
+        let proxy = "proxy-protocol = \"required\"\nproxy-networks = [\"10.1.0.0/16\"]\n";
+        text.replacen("[[listener]]\nname = \"mx\"\n", &format!("[[listener]]\nname = \"mx\"\n{proxy}"), 1)
+    };
+    says(&text_of(proxied).0, &["SURPRISING  listener \"mx\": clients that the proxy 10.1.0.0/16 does not know relay"]);
+}
+
+fn explained(
+    change: impl Fn(&str) -> String,
+    listener: usize,
+    ip: &str,
+    user: Option<&str>,
+    from: &str,
+    to: &str,
+) -> (String, bool) {
+    let (config, tables) = site(change);
+    let client = Client {
+        listener,
+        address: ip.parse().unwrap(),
+        helo: "client.test".to_owned(),
+        tls: user.is_some(),
+        login: user.map(str::to_owned),
+    };
+    explain(&config, &tables, &client, from, &[to.to_owned()])
+}
+
+#[test]
+fn who_decides_is_said() {
+    let rules = |text: &str| {
+        format!(
+            "{text}[[access]]\nname = \"trial\"\nat = \"helo\"\naction = \"defer\"\nwould = true\n\
+             [[access]]\nname = \"spam\"\nat = \"mail\"\nsender = [\"@spam.test\"]\naction = \"reject\"\n\
+             [[access]]\nname = \"friends\"\nat = \"mail\"\nclient = [\"192.0.2.7\"]\naction = \"permit\"\n"
+        )
+    };
+    let (text, permitted) = explained(rules, 0, "192.0.2.7", None, "<a@client.test>", "b@elsewhere.test");
+    assert!(!permitted);
+    assert_eq!(
+        text,
+        "(connects)\n    220 mx.example.org ESMTP\n\
+         EHLO client.test\n    rule \"trial\": would defer: 450 4.7.1 Access denied for now, try again later\n    \
+         250 mx.example.org\n\
+         MAIL FROM:<a@client.test>\n    rule \"friends\": permit\n    250 2.1.0 Ok\n\
+         RCPT TO:<b@elsewhere.test>\n    550 5.7.1 Relaying denied\n    \
+         relay policy: a stranger, and the domain is not yours\nrefused\n"
+    );
+    let (text, permitted) = explained(rules, 0, "192.0.2.7", None, "a@client.test", "b@example.org");
+    assert!(permitted, "{text}");
+    says(&text, &["relay policy: the domain is yours", "permitted: filters and the server behind decide next"]);
+    let (text, permitted) = explained(rules, 0, "192.0.2.7", None, "a@spam.test", "b@example.org");
+    assert!(!permitted);
+    says(&text, &["rule \"spam\": reject: 554 5.7.1 Access denied\n    554 5.7.1 Access denied"]);
+    let (text, permitted) = explained(rules, 0, "10.1.2.3", None, "", "b@elsewhere.test");
+    assert!(permitted, "{text}");
+    says(&text, &["MAIL FROM:<>", "relay policy: the client is in a trusted network"]);
+}
+
+#[test]
+fn logins_are_explained() {
+    for listener in [1, 2] {
+        let (text, permitted) = explained(
+            str::to_owned,
+            listener,
+            "192.0.2.7",
+            Some("anna@example.org"),
+            "x@example.org",
+            "b@elsewhere.test",
+        );
+        assert!(permitted, "{text}");
+        says(&text, &["AUTH PLAIN …\n    235", "relay policy: who has logged in may send anywhere"]);
+    }
+    let (text, permitted) =
+        explained(str::to_owned, 1, "192.0.2.7", Some("anna@example.org"), "x@example.net", "b@elsewhere.test");
+    assert!(!permitted);
+    says(&text, &["rule \"sender-login\": reject: 553 5.7.1 <x@example.net>", "not owned by user anna@example.org"]);
+    let (text, permitted) = explained(str::to_owned, 1, "192.0.2.7", None, "x@example.org", "b@example.org");
+    assert!(!permitted);
+    says(&text, &["530 5.7.0"]);
+}
