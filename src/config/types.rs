@@ -233,6 +233,8 @@ pub struct Rates {
     pub auth_failures_per_account_and_address: Option<Rate>,
     pub messages_per_identity: Option<Rate>,
     pub recipients_per_identity: Option<Rate>,
+    /// Whether strangers get less patience while there is hardly any room.
+    pub stress: bool,
     /// Keys remembered per quota; beyond it the oldest quiet ones are forgotten first.
     pub keys_max: usize,
 }

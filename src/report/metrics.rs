@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 27] = [
+pub const DESCRIBED: [(&str, Kind, &str); 28] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -70,6 +70,7 @@ pub const DESCRIBED: [(&str, Kind, &str); 27] = [
     ("wasmilter_access_rules_total", Kind::Counter, "Access rules that matched, by rule, action and would"),
     ("wasmilter_limit_hits_total", Kind::Counter, "How often a [[limit]] was reached, by its name and its action"),
     ("wasmilter_limit_alarms_total", Kind::Counter, "How often a [[limit]] with alarm = true was reached, by its name"),
+    ("wasmilter_stress", Kind::Gauge, "1 while strangers get less patience, since hardly any room is left"),
     ("wasmilter_breaker_open", Kind::Gauge, "Whether calls of a filter do not wait for an instance for now"),
     ("wasmilter_shadow_total", Kind::Counter, "What filters in shadow would have said, beside what happened"),
     ("wasmilter_policy_answers_total", Kind::Counter, "What policy daemons said, by service"),
@@ -255,6 +256,11 @@ impl Metrics {
     pub fn memory(&self, octets: usize) {
         #[allow(clippy::cast_precision_loss, reason = "beyond 2^53 octets nobody counts single ones")]
         self.0.gauge("wasmilter_memory_bytes", Vec::new()).set(octets as f64);
+    }
+
+    /// Whether there is hardly any room left.
+    pub fn stress(&self, is: bool) {
+        self.0.gauge("wasmilter_stress", Vec::new()).set(f64::from(u8::from(is)));
     }
 
     /// A rate limit refused somebody; `limit` is its name in the configuration.

@@ -179,6 +179,7 @@ fn believed_tls(listener: &Listener, introduced: Option<&Introduced>) -> Option<
 
 /// Room for one more connection from there; clients that rates do not count still take room.
 pub(super) fn admit(gateway: &Gateway, place: &Place, stream: &Stream, peer: SocketAddr) -> Result<Room, Refused> {
+    gateway.look_at_load();
     let lease = gateway.overload.admit(stream, gateway.limits.open_connections())?;
     Ok((admit_client(gateway, &place.generation, peer.ip())?, lease))
 }

@@ -94,6 +94,7 @@ impl Connection {
         let config = &generation.config;
         let rules = Rules { config: Arc::clone(config), listener, tables: generation.tables.clone() };
         let (limits, rates) = generation.limits_for(facts.peer.ip());
+        let limits = if rates { gateway.overload.bounds(limits) } else { limits };
         let chain = SessionChain::new(generation.chain.load_full(), &facts.listener);
         let io = ClientIo::new(stream, config.timeouts.write);
         let leg = Leg::new(generation.upstreams.clone(), gateway.metrics.clone());
@@ -220,7 +221,10 @@ impl Connection {
     }
 
     fn command_deadline(&self) -> Instant {
-        self.overdue.min(Instant::now() + self.generation.config.timeouts.command)
+        self.gateway.look_at_load();
+        let usual = self.generation.config.timeouts.command;
+        let known = !self.rates || self.session.facts().auth.is_some();
+        self.overdue.min(Instant::now() + self.gateway.overload.patience(usual, known))
     }
 
     /// The next line, or what kept it from coming; None when the client is gone.

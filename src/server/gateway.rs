@@ -233,9 +233,12 @@ impl Gateway {
     #[must_use]
     pub fn new(generation: Generation, metrics: Metrics) -> Arc<Gateway> {
         generation.upstreams.begin();
+        let limits = Limits::new(&generation.config.rates, &generation.config.rate_limits);
+        let overload = Overload::new(&generation.config.rates);
+        limits.set_sessions_max(overload.files.sessions_max());
         Arc::new(Gateway {
-            limits: Limits::new(&generation.config.rates, &generation.config.rate_limits),
-            overload: Overload::new(&generation.config.rates),
+            limits,
+            overload,
             generation: ArcSwap::from_pointee(generation),
             metrics,
             buffers: BodyBuffers::default(),
@@ -254,6 +257,11 @@ impl Gateway {
         self.limits.open_connections()
     }
 
+    /// Sees whether it is stress.
+    pub(super) fn look_at_load(&self) {
+        self.overload.look(self.limits.open_connections(), self.limits.connections_max(), &self.metrics);
+    }
+
     /// Octets that sessions and messages hold, as far as they are counted.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -270,6 +278,7 @@ impl Gateway {
     /// For a timer: rate limits give the memory of those who were quiet back.
     pub fn sweep(&self) {
         self.limits.sweep();
+        self.look_at_load();
     }
 
     #[must_use]

@@ -166,6 +166,7 @@ pub(in crate::config) fn rates(section: &Section<'_>) -> Rates {
             "auth-failures-per-account-and-address",
             base.auth_failures_per_account_and_address,
         ),
+        stress: section.get_or("stress", base.stress, Value::flag),
         keys_max: section.get_or("keys", base.keys_max, |v| Ok(v.number(KEYS)? as usize)),
     }
 }

@@ -7,6 +7,7 @@
 //! Failed logins are counted per address, and per account *at* an address; nothing is counted per account alone, so
 //! nobody can lock an account's owner out from somewhere else.
 
+mod open;
 mod quota;
 mod rules;
 #[cfg(test)]
@@ -16,16 +17,17 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use governor::clock::{Clock, DefaultClock};
 
+pub use self::open::ConnectionGuard;
+use self::open::{AtOnce, Open};
 use self::quota::{Exhausted, Quota};
 pub use self::rules::{Check, Checked, Hit, How, RuleGuard, Rules};
 use crate::config::{Limit, Rate, Rates};
@@ -57,8 +59,7 @@ impl<C: Clock> std::fmt::Debug for Limits<C> {
 
 /// One limiter per quota that is set.
 struct Quotas<C: Clock> {
-    connections_at_once: Option<u32>,
-    connections_at_once_per_address: Option<u32>,
+    at_once: AtOnce,
     connections_per_address: Option<Arc<Named<C>>>,
     messages_per_address: Option<Arc<Named<C>>>,
     recipients_per_address: Option<Arc<Named<C>>>,
@@ -109,11 +110,11 @@ impl<C: Clock + Clone> Limits<C> {
     /// A connection was accepted. It counts as open until the guard is dropped; a refused one does not count.
     ///
     /// # Errors
-    /// `connections-at-once`, `connections-at-once-per-address`, `connections-per-address`.
+    /// `connections-at-once`, `connections-at-once-per-address`, `fair-share`, `connections-per-address`.
     pub fn connection(&self, ip: IpAddr) -> Result<ConnectionGuard, Refused> {
         let quotas = self.quotas.load();
         let key = address_key(ip);
-        let guard = Open::enter(&self.open, Some(key), &quotas)?;
+        let guard = Open::enter(&self.open, Some(ip), &quotas.at_once)?;
         Self::charge(quotas.connections_per_address.as_ref(), key, NonZeroU32::MIN)?;
         Ok(guard)
     }
@@ -123,13 +124,24 @@ impl<C: Clock + Clone> Limits<C> {
     /// # Errors
     /// `connections-at-once`.
     pub fn exempt_connection(&self) -> Result<ConnectionGuard, Refused> {
-        Open::enter(&self.open, None, &self.quotas.load())
+        Open::enter(&self.open, None, &self.quotas.load().at_once)
     }
 
     /// Connections open now.
     #[must_use]
     pub fn open_connections(&self) -> u32 {
-        self.open.counts().total
+        self.open.total()
+    }
+
+    /// More sessions than this cannot be, whatever the configuration says: the descriptors they need.
+    pub fn set_sessions_max(&self, sessions: u32) {
+        self.open.set_ceiling(sessions);
+    }
+
+    /// How many connections there can be at once.
+    #[must_use]
+    pub fn connections_max(&self) -> u32 {
+        self.open.cap(&self.quotas.load().at_once)
     }
 
     /// A message begins (MAIL).
@@ -258,8 +270,7 @@ impl<C: Clock + Clone> Quotas<C> {
             Some(Arc::new(Named { which, quota: Quota::new(rate, rates.keys_max, clock) }))
         };
         Quotas {
-            connections_at_once: rates.connections_at_once,
-            connections_at_once_per_address: rates.connections_at_once_per_address,
+            at_once: AtOnce { all: rates.connections_at_once, per_address: rates.connections_at_once_per_address },
             connections_per_address: quota("connections-per-address", rates.connections_per_address, |old| {
                 &old.connections_per_address
             }),
@@ -296,62 +307,5 @@ impl<C: Clock + Clone> Quotas<C> {
             self.messages_per_identity.as_ref(),
             self.recipients_per_identity.as_ref(),
         ]
-    }
-}
-
-/// Connections open now. Holds no more keys than there are connections.
-#[derive(Debug, Default)]
-struct Open {
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    total: u32,
-    by_address: HashMap<u64, u32>,
-}
-
-impl Open {
-    fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter<C: Clock>(open: &Arc<Open>, key: Option<u64>, quotas: &Quotas<C>) -> Result<ConnectionGuard, Refused> {
-        let refused = |which| Err(Refused { which, retry_after: None });
-        let mut counts = open.counts();
-        if quotas.connections_at_once.is_some_and(|max| counts.total >= max) {
-            return refused("connections-at-once");
-        }
-        if let Some(key) = key {
-            let here = counts.by_address.get(&key).copied().unwrap_or(0);
-            if quotas.connections_at_once_per_address.is_some_and(|max| here >= max) {
-                return refused("connections-at-once-per-address");
-            }
-            counts.by_address.insert(key, here + 1);
-        }
-        counts.total += 1;
-        Ok(ConnectionGuard { open: Arc::clone(open), key })
-    }
-}
-
-/// One open connection; dropping it is what closes it in the counts.
-#[derive(Debug)]
-#[must_use = "the connection counts as open only while this lives"]
-pub struct ConnectionGuard {
-    open: Arc<Open>,
-    key: Option<u64>,
-}
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        let mut counts = self.open.counts();
-        counts.total = counts.total.saturating_sub(1);
-        let Some(key) = self.key else { return };
-        match counts.by_address.get_mut(&key) {
-            Some(here) if *here > 1 => *here -= 1,
-            _ => {
-                counts.by_address.remove(&key);
-            }
-        }
     }
 }

@@ -20,6 +20,7 @@ fn off() -> Rates {
         recipients_per_identity: None,
         keys_max: 1_000,
         memory: crate::config::MemoryMax::Off,
+        stress: true,
     }
 }
 
@@ -105,7 +106,7 @@ fn the_table_of_open_connections_empties() {
     let guards: Vec<_> = (0..100).map(|last| limits.connection(ip(&format!("192.0.2.{last}"))).unwrap()).collect();
     assert_eq!(limits.open.counts().by_address.len(), 100);
     drop(guards);
-    assert!(limits.open.counts().by_address.is_empty());
+    assert!(limits.open.counts().by_address.is_empty() && limits.open.counts().by_network.is_empty());
     assert_eq!(limits.open_connections(), 0);
 }
 
@@ -215,4 +216,37 @@ fn many_addresses_stay_within_bounds_and_do_not_free_the_refused() {
     clock.advance(4 * MINUTE);
     limits.sweep();
     assert_eq!(limits.tracked(), 0);
+}
+
+/// As many as are let in of those who come from a network.
+fn let_in(limits: &Limits<FakeRelativeClock>, network: u8, come: usize) -> Vec<ConnectionGuard> {
+    let address = |last: usize| ip(&format!("198.51.{network}.{}", last % 250));
+    (0..come).filter_map(|last| limits.connection(address(last)).ok()).collect()
+}
+
+#[test]
+fn no_network_takes_all_and_small_ones_come_in() {
+    let (limits, _) = limits(&Rates { connections_at_once: Some(1_000), ..off() });
+    let greedy = let_in(&limits, 1, 5_000);
+    assert_eq!(greedy.len(), 800);
+    assert_eq!(limits.connection(ip("198.51.1.1")).unwrap_err().which, "fair-share");
+    let small: Vec<_> = (100..150).flat_map(|network| let_in(&limits, network, 2)).collect();
+    assert_eq!(small.len(), 100, "who holds little is let in");
+    let other = let_in(&limits, 2, 5_000);
+    assert_eq!(other.len(), 80, "four fifths of what is left");
+    drop((greedy, small));
+    let two = (let_in(&limits, 1, 5_000).len(), other.len());
+    assert_eq!(two, (736, 80), "what was let in stays, and what is free is shared");
+}
+
+#[test]
+fn the_share_follows_descriptors_and_counts_ipv6_by_48() {
+    let (limits, _) = limits(&off());
+    limits.set_sessions_max(10);
+    let address = |host: usize| ip(&format!("2001:db8:7:{host}::1"));
+    let held: Vec<_> = (0..20).filter_map(|host| limits.connection(address(host)).ok()).collect();
+    assert_eq!((held.len(), limits.connections_max()), (8, 10));
+    let _other = limits.connection(ip("2001:db8:8::1")).unwrap();
+    let own: Vec<_> = (0..20).filter_map(|_| limits.connection(ip("127.0.0.1")).ok()).collect();
+    assert_eq!(own.len(), 20, "the machine itself is no stranger; descriptors are counted elsewhere");
 }
