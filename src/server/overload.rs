@@ -88,7 +88,8 @@ impl Overload {
         })
     }
 
-    fn is_stressed(&self) -> bool {
+    /// Whether strangers get less patience now.
+    pub(super) fn is_stressed(&self) -> bool {
         self.stressed.load(Ordering::Relaxed)
     }
 

@@ -35,6 +35,7 @@ impl Connection {
             memory: &self.gateway.overload.memory,
             shutdown: &self.gateway.shutdown,
             overdue: self.overdue,
+            stressed: self.gateway.overload.is_stressed(),
             delegation: &self.generation.delegation,
             delegated: &mut self.delegated,
             context,

@@ -41,7 +41,7 @@ impl Connection {
             recipient: if let Ask::Rcpt(recipient) = ask { Some(recipient) } else { None },
             size: sender.and_then(declared_size).unwrap_or(0),
             context: "",
-            stress: false,
+            stress: self.gateway.overload.is_stressed(),
         };
         let generation = std::sync::Arc::clone(&self.generation);
         let verdict = Box::pin(generation.delegation.ask(question, &mut self.delegated)).await;

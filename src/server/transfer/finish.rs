@@ -92,7 +92,7 @@ impl Transfer<'_> {
             recipient: None,
             size: self.message.octets(),
             context: "",
-            stress: false,
+            stress: self.with.stressed,
         };
         let verdict = Box::pin(self.with.delegation.ask(question, self.with.delegated)).await;
         if verdict.action != Action::Next {

@@ -62,6 +62,7 @@ pub(super) struct Parts<'a> {
     pub(super) shutdown: &'a Shutdown,
     /// The whole session's deadline.
     pub(super) overdue: Instant,
+    pub(super) stressed: bool,
     pub(super) delegation: &'a Delegation,
     pub(super) delegated: &'a mut Delegated,
     pub(super) context: Context,
