@@ -240,10 +240,9 @@ impl Session {
             }
             (Pending::Group, Input::Answer(answer)) => self.settle(answer),
             (Pending::Group, Input::Next) => self.advance(),
-            (
-                Pending::Command | Pending::AuthLine(..) | Pending::AuthLast(_) | Pending::AuthRefused,
-                Input::BadLine(bad),
-            ) => self.bad_line(bad),
+            (Pending::Command | Pending::AuthLine(..) | Pending::AuthLast(_), Input::BadLine(bad)) => {
+                self.bad_line(bad)
+            }
             (Pending::Helo(hello), Input::Verdict(verdict, _)) => self.weigh_helo(hello, verdict),
             (Pending::Ehlo, Input::Reached(reached)) => self.settle_ehlo(reached),
             (Pending::StartTls, Input::Tls(Some(tls))) => self.settle_tls(tls),
@@ -258,9 +257,10 @@ impl Session {
             }
             // 421 says that it is the last.
             (_, Input::Limited(reply)) if reply.code == 421 => self.part(reply, AbortReason::Refused),
-            (_, Input::Limited(reply)) => self.say(reply),
+            (_, Input::Limited(reply)) => self.relay_reply(reply),
             (Pending::AuthFailed(mechanism), Input::Charged(room)) => self.auth_failed(mechanism, room),
-            (Pending::AuthRefused, Input::Line(_)) => self.auth_refused(),
+            // Whatever it says: it has failed, and that counts.
+            (Pending::AuthRefused, Input::Line(_) | Input::BadLine(_)) => self.auth_refused(),
             (Pending::AuthGood(auth, last), Input::Charged(room)) => self.auth_accepted(auth, last, room),
             (Pending::AuthLast(auth), Input::Line(line)) => self.auth_concluded(auth, line),
             (Pending::Auth(auth), Input::Verdict(verdict, _)) => self.weigh_auth(auth, verdict),

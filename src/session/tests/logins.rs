@@ -74,15 +74,17 @@ fn a_token_has_to_be_whose_the_client_says_it_is() {
     };
     let (_, step) = verified(Identity::Good("anna".into()));
     assert!(matches!(&step, Step::Charge(Charge::AuthGood { account }) if &**account == "anna"), "{step:?}");
-    for identity in [Identity::Bad, Identity::Good("otto".into())] {
+    let lasts = [Input::Line(b"AQ=="), Input::Line(b"*"), Input::BadLine(BadLine::AuthTooLong)];
+    let others = [Identity::Bad, Identity::Good("otto".into()), Identity::Bad];
+    for (last, identity) in lasts.into_iter().zip(others) {
         let (mut session, step) = verified(identity);
         assert!(matches!(&step, Step::Charge(Charge::AuthFailure { .. })), "{step:?}");
         // Counted before the client is told; then it has a last word, whatever that is.
         let step = session.handle(Input::Charged(Ok(())));
         assert!(matches!(&step, Step::Challenge(reply) if reply.code == 334 && !reply.text.is_empty()), "{step:?}");
-        let step = session.handle(Input::Line(b"AQ=="));
+        let step = session.handle(last);
         assert!(matches!(&step, Step::Reply(reply) if *reply == replies::AUTH_FAILED), "{step:?}");
-        assert!(session.facts().auth.is_none());
+        assert_eq!((session.auth_failures, session.facts().auth.is_none()), (1, true));
     }
     let (_, step) = verified(Identity::Unavailable);
     assert!(matches!(&step, Step::Reply(reply) if *reply == replies::AUTH_TRY_LATER), "{step:?}");
