@@ -100,7 +100,11 @@ pub(super) fn explain(
     let heard =
         |said: &str| exchanges.iter().any(|one| one.said == said && !one.is_refusal() && !one.replies.is_empty());
     let permitted = commands.iter().all(|command| heard(command));
-    out.push_str(if permitted { "permitted: filters and the server behind decide next\n" } else { "refused\n" });
+    out.push_str(if permitted {
+        "permitted: limits, policy daemons, filters and the server behind decide next\n"
+    } else {
+        "refused\n"
+    });
     (out, permitted)
 }
 

@@ -166,7 +166,13 @@ fn who_decides_is_said() {
     );
     let (text, permitted) = explained(rules, 0, "192.0.2.7", None, "a@client.test", "b@example.org");
     assert!(permitted, "{text}");
-    says(&text, &["relay policy: the domain is yours", "permitted: filters and the server behind decide next"]);
+    says(
+        &text,
+        &[
+            "relay policy: the domain is yours",
+            "permitted: limits, policy daemons, filters and the server behind decide next",
+        ],
+    );
     let (text, permitted) = explained(rules, 0, "192.0.2.7", None, "a@spam.test", "b@example.org");
     assert!(!permitted);
     says(&text, &["rule \"spam\": reject: 554 5.7.1 Access denied\n    554 5.7.1 Access denied"]);
