@@ -8,7 +8,7 @@ use super::conditions;
 use super::edge::{ProxyTls, WantedCertificate};
 use super::problem::{Problem, Span};
 use super::reader::Reader;
-use super::types::{Config, Filter, Listener, ListenerAuth, ListenerTls};
+use super::{Config, Filter, Listener, ListenerAuth, ListenerTls};
 use crate::smtp::sasl::Mechanism;
 
 /// The port where the world delivers mail.

@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use super::reader::Reader;
 use super::suggest;
-use super::types::{Config, Filter, Listener, ListenerAuth};
+use super::{Config, Filter, Listener, ListenerAuth};
 
 pub(super) fn check(config: &Config, reader: &Reader<'_>) {
     for (place, filter) in config.filters.iter().enumerate() {

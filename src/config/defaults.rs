@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::behind::Pool;
-use super::types::{
+use super::{
     BareLineEnds, Engine, FilterBounds, Grants, HttpGrant, KvGrant, Limits, Log, LogFormat, MemoryMax, Rate, Rates,
     Shutdown, Spool, Timeouts,
 };
@@ -102,7 +102,7 @@ impl Default for Grants {
             dns: false,
             http: None,
             facts: false,
-            edit: super::types::EditGrant::default(),
+            edit: super::EditGrant::default(),
             mark: false,
             delay: None,
             route: None,

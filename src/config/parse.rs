@@ -14,7 +14,7 @@ use super::read::{
 };
 use super::reader::{Environment, Reader};
 use super::section::Section;
-use super::types::{Config, Filter, Limits, Listener, Table};
+use super::{Config, Filter, Limits, Listener, Table};
 use super::{check, names, schema};
 
 /// More listeners than this is a generated file gone wrong; the same for filters and tables.
@@ -85,10 +85,15 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let (filters, filter_names) = filters(top, &table_names, upstreams.as_deref());
     let listeners = listeners(top, tls_given, &filter_names, &known_tables);
     let routes = routes(top, upstreams.as_deref(), listeners.as_deref());
-    let access = access(top, listeners.as_deref(), &known_tables);
-    let policy_services = policy_services(top, listeners.as_deref());
+    let hosts = listeners.as_deref();
+    let access_shape = ("access", "access rule", &schema::ACCESS);
+    let access =
+        named(top, access_shape, hosts, |rule: &AccessRule| &rule.name, |s, l| access::read(s, l, &known_tables));
+    let service_shape = ("policy-service", "policy-service", &schema::POLICY_SERVICE);
+    let policy_services = named(top, service_shape, hosts, |one: &PolicyService| &one.name, delegation::read);
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
-    let rate_limits = rate_limits(top, listeners.as_deref());
+    let limit_shape = ("limit", "limit", &schema::LIMIT);
+    let rate_limits = named(top, limit_shape, hosts, |limit: &Limit| &limit.name, limit::read);
     let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
     let engine = service::engine(&top.section("engine", &schema::ENGINE));
     let spool = service::spool(&top.section("spool", &schema::SPOOL));
@@ -198,43 +203,23 @@ fn routes(top: &Section<'_>, upstreams: Option<&[Upstream]>, listeners: Option<&
     sections.iter().filter_map(|section| route::read(section, &upstreams, &listeners)).collect()
 }
 
-fn access(top: &Section<'_>, listeners: Option<&[Listener]>, tables: &TableNames) -> Vec<AccessRule> {
-    let sections = top.sections("access", &schema::ACCESS);
-    too_many(top, "access", sections.len());
+/// `[[KEY]]`, each of which has a name of its own and may name listeners.
+fn named<T>(
+    top: &Section<'_>,
+    (key, what, shape): (&'static str, &str, &'static schema::Shape),
+    listeners: Option<&[Listener]>,
+    name: impl Fn(&T) -> &str,
+    read: impl Fn(&Section<'_>, &[&str]) -> Option<T>,
+) -> Vec<T> {
+    let sections = top.sections(key, shape);
+    too_many(top, key, sections.len());
+    // Without them every listener that is named would be unknown, and the fault is elsewhere.
     let Some(listeners) = listeners else { return Vec::new() };
     let listeners: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
-    let rules: Vec<AccessRule> =
-        sections.iter().filter_map(|section| access::read(section, &listeners, tables)).collect();
-    let paths = rules.iter().enumerate().map(|(place, one)| (one.name.as_str(), format!("access.{place}.name")));
-    if !top.reader.failed() {
-        check::unique("access rule", paths, top.reader);
-    }
-    rules
-}
-
-fn policy_services(top: &Section<'_>, listeners: Option<&[Listener]>) -> Vec<PolicyService> {
-    let sections = top.sections("policy-service", &schema::POLICY_SERVICE);
-    too_many(top, "policy-service", sections.len());
-    let Some(listeners) = listeners else { return Vec::new() };
-    let listeners: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
-    let services: Vec<_> = sections.iter().filter_map(|section| delegation::read(section, &listeners)).collect();
-    let paths = services.iter().enumerate();
-    let paths = paths.map(|(place, one)| (one.name.as_str(), format!("policy-service.{place}.name")));
-    if !top.reader.failed() {
-        check::unique("policy-service", paths, top.reader);
-    }
-    services
-}
-
-fn rate_limits(top: &Section<'_>, listeners: Option<&[Listener]>) -> Vec<Limit> {
-    let sections = top.sections("limit", &schema::LIMIT);
-    too_many(top, "limit", sections.len());
-    let Some(listeners) = listeners else { return Vec::new() };
-    let listeners: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
-    let read = |section: &Section<'_>| Some((limit::read(section, &listeners)?, format!("{}.name", section.path)));
-    let limits: Vec<(Limit, String)> = sections.iter().filter_map(read).collect();
-    check::unique("limit", limits.iter().map(|(limit, path)| (limit.name.as_str(), path.clone())), top.reader);
-    limits.into_iter().map(|(limit, _)| limit).collect()
+    let read = |section: &Section<'_>| Some((read(section, &listeners)?, format!("{}.name", section.path)));
+    let all: Vec<(T, String)> = sections.iter().filter_map(read).collect();
+    check::unique(what, all.iter().map(|(one, path)| (name(one), path.clone())), top.reader);
+    all.into_iter().map(|(one, _)| one).collect()
 }
 
 pub(super) fn too_many(top: &Section<'_>, key: &str, count: usize) {

@@ -1,5 +1,6 @@
 //! `[[access]]`. A rule that could never hold is refused: an operator would believe in it.
 
+use crate::config::TableKind;
 use crate::config::access::{
     AccessAction, AccessRule, AccessStage, ClientCondition, NameCondition, NamePattern, Pattern,
 };
@@ -7,7 +8,6 @@ use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::schema;
 use crate::config::section::Section;
-use crate::config::types::TableKind;
 use crate::config::value::Value;
 use crate::smtp::reply::Enhanced;
 use crate::smtp::{Mailbox, Reply, replies};

@@ -6,11 +6,9 @@ use std::time::Duration;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::settings::SettingsJson;
-use crate::config::types::{
-    EditGrant, Filter, FilterBounds, FilterPhase, Grants, HttpGrant, KvGrant, Lifetime, OnFault,
-};
 use crate::config::url::Url;
 use crate::config::value::Value;
+use crate::config::{EditGrant, Filter, FilterBounds, FilterPhase, Grants, HttpGrant, KvGrant, Lifetime, OnFault};
 use crate::config::{json, names, schema, suggest};
 
 use super::{quarantine, route, when};

@@ -9,8 +9,8 @@ use crate::config::problem::Problem;
 use crate::config::schema;
 use crate::config::section::Section;
 use crate::config::suggest;
-use crate::config::types::{HeloCheck, Listener, ListenerAuth, ListenerTls, Protocol, TableKind, Vrfy};
 use crate::config::value::Value;
+use crate::config::{HeloCheck, Listener, ListenerAuth, ListenerTls, Protocol, TableKind, Vrfy};
 use crate::smtp::replies;
 
 use super::edge;

@@ -5,8 +5,8 @@ use ipnet::{IpNet, Ipv6Net};
 use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
-use crate::config::types::{Relay, TableKind};
 use crate::config::value::Value;
+use crate::config::{Relay, TableKind};
 
 use super::table::TableNames;
 

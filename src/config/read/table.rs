@@ -8,8 +8,8 @@ use crate::config::names;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::suggest;
-use crate::config::types::{Table, TableKind, TableSource};
 use crate::config::value::Value;
+use crate::config::{Table, TableKind, TableSource};
 
 const KIND_CHOICES: &[(&str, TableKind)] = &[
     ("exact", TableKind::Exact),
