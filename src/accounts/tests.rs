@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{AuthRemote, AuthService};
-use crate::mail::{Hello, PeerName, TlsFacts};
+use crate::mail::{Hello, TlsFacts};
 use crate::net::dial::{Dial, Tcp};
 use crate::net::dns::Resolver;
 
@@ -30,27 +30,12 @@ pub(super) fn secret(text: &str) -> Secret {
 
 /// A session that wants to log in, with TLS.
 pub(super) fn facts() -> SessionFacts {
-    let tls = TlsFacts {
-        version: "TLSv1.3",
-        cipher: "TLS_AES_256_GCM_SHA384".into(),
-        bits: 256,
-        sni: None,
-        client_subject: None,
-        client_fingerprint: None,
-        client_identity: None,
-        channel_binding: None,
-    };
+    let tls = TlsFacts::new("TLSv1.3", "TLS_AES_256_GCM_SHA384".into(), 256);
+    let (peer, local) = ("192.0.2.7:4711".parse().unwrap(), "[::ffff:192.0.2.25]:587".parse().unwrap());
     SessionFacts {
-        id: "5f3a".into(),
-        listener: "submission".into(),
-        peer: "192.0.2.7:4711".parse().unwrap(),
-        local: "[::ffff:192.0.2.25]:587".parse().unwrap(),
-        peer_name: PeerName::Unavailable,
-        reverse_name: PeerName::Unavailable,
         hello: Some(Hello { name: "client.test".into(), extended: true }),
         tls: Some(Arc::new(tls)),
-        auth: None,
-        introduced: None,
+        ..SessionFacts::new("5f3a".into(), "submission".into(), peer, local)
     }
 }
 

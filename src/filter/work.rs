@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::held::Held;
 use super::notes::Notes;
 use crate::checks::{Origin, Spf};
-use crate::mail::{Edit, Envelope, Marks, PeerName, Recipient, Sender, SessionFacts, Stage};
+use crate::mail::{Edit, Envelope, Marks, Recipient, Sender, SessionFacts, Stage};
 use crate::smtp::headers::HeaderBlock;
 use crate::state::spool::Spool;
 
@@ -83,18 +83,7 @@ impl Work {
     #[must_use]
     pub fn trial() -> Work {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        Work::new(Arc::new(SessionFacts {
-            id: TRIAL.into(),
-            listener: "".into(),
-            peer: nowhere,
-            local: nowhere,
-            peer_name: PeerName::Unavailable,
-            reverse_name: PeerName::Unavailable,
-            hello: None,
-            tls: None,
-            auth: None,
-            introduced: None,
-        }))
+        Work::new(Arc::new(SessionFacts::new(TRIAL.into(), "".into(), nowhere, nowhere)))
     }
 
     /// Whether this is the trial of a filter at load.

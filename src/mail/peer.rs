@@ -87,6 +87,23 @@ pub struct SessionFacts {
 }
 
 impl SessionFacts {
+    /// Of a client that has just connected and of whom nothing else is known.
+    #[must_use]
+    pub const fn new(id: Arc<str>, listener: Arc<str>, peer: SocketAddr, local: SocketAddr) -> SessionFacts {
+        SessionFacts {
+            id,
+            listener,
+            peer,
+            local,
+            peer_name: PeerName::Unavailable,
+            reverse_name: PeerName::Unavailable,
+            hello: None,
+            tls: None,
+            auth: None,
+            introduced: None,
+        }
+    }
+
     /// The proxy that the client came through.
     #[must_use]
     pub fn proxy(&self) -> Option<&Proxied> {

@@ -268,16 +268,8 @@ fn tls(value: &[u8]) -> Result<Option<TlsFacts>, HeaderError> {
         return Ok(None);
     }
     let verified = client & CLIENT_CERTIFICATE != 0 && *verify == [0; 4];
-    Ok(Some(TlsFacts {
-        version,
-        bits: bits(&cipher),
-        cipher,
-        sni: None,
-        client_subject: name.filter(|_| verified),
-        client_fingerprint: None,
-        client_identity: None,
-        channel_binding: None,
-    }))
+    let bits = bits(&cipher);
+    Ok(Some(TlsFacts { client_subject: name.filter(|_| verified), ..TlsFacts::new(version, cipher, bits) }))
 }
 
 fn known_version(said: &[u8]) -> &'static str {

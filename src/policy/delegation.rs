@@ -226,17 +226,11 @@ mod tests {
     use crate::smtp::{ForwardPath, Params, ReversePath};
 
     fn facts() -> SessionFacts {
+        let (peer, local) = ("192.0.2.7:4321".parse().unwrap(), "192.0.2.1:25".parse().unwrap());
         SessionFacts {
-            id: Arc::from("ID"),
-            listener: Arc::from("mx"),
-            peer: "192.0.2.7:4321".parse().unwrap(),
-            local: "192.0.2.1:25".parse().unwrap(),
-            peer_name: PeerName::Unavailable,
             reverse_name: PeerName::Confirmed("not.confirmed.test".into()),
             hello: Some(Hello { name: "client.test".into(), extended: true }),
-            tls: None,
-            auth: None,
-            introduced: None,
+            ..SessionFacts::new("ID".into(), "mx".into(), peer, local)
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Listener, ListenerTls, ProxyTls};
-use crate::mail::{Introduced, PeerName, SessionFacts, TlsFacts};
+use crate::mail::{Introduced, SessionFacts, TlsFacts};
 use crate::net::files::is_exhausted;
 use crate::net::listen::{Bound, canonical};
 use crate::net::stream::Stream;
@@ -116,17 +116,11 @@ pub(super) struct Arrival {
 pub(super) fn begin(gateway: &Arc<Gateway>, place: Place, arrival: Arrival, room: Room) {
     let Some(listener) = place.listener() else { return };
     let listener_tls = listener.tls;
+    let name = Arc::from(listener.name.as_str());
     let facts = SessionFacts {
-        id: ids::session(),
-        listener: Arc::from(listener.name.as_str()),
-        peer: arrival.peer,
-        local: arrival.local,
-        peer_name: PeerName::Unavailable,
-        reverse_name: PeerName::Unavailable,
-        hello: None,
         tls: believed_tls(listener, arrival.introduced.as_deref()),
-        auth: None,
         introduced: arrival.introduced,
+        ..SessionFacts::new(ids::session(), name, arrival.peer, arrival.local)
     };
     let Place { generation, index } = place;
     let (guard, lease) = room;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mail::{Action, Edit, PeerName, Recipient, Verdict};
+use crate::mail::{Action, Edit, Recipient, Verdict};
 use crate::smtp::{ForwardPath, Offer, Params};
 
 fn config() -> Arc<Config> {
@@ -36,18 +36,8 @@ fn session() -> Session {
 }
 
 fn session_with(config: Arc<Config>) -> Session {
-    let facts = SessionFacts {
-        id: Arc::from("ID"),
-        listener: Arc::from("mx"),
-        peer: "192.0.2.7:4321".parse().unwrap(),
-        local: "192.0.2.1:25".parse().unwrap(),
-        peer_name: PeerName::Unavailable,
-        reverse_name: PeerName::Unavailable,
-        hello: None,
-        tls: None,
-        auth: None,
-        introduced: None,
-    };
+    let (peer, local) = ("192.0.2.7:4321".parse().unwrap(), "192.0.2.1:25".parse().unwrap());
+    let facts = SessionFacts::new(Arc::from("ID"), Arc::from("mx"), peer, local);
     let limits = Arc::new(Limits { errors: None, idle_commands: None, ..config.limits.clone() });
     Session::new(Rules { config, listener: 0, tables: Tables::default() }, limits, Arc::new(facts))
 }

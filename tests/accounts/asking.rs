@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmilter::accounts::{Accounts, Backends, Client, Reach, Verification};
 use wasmilter::config::parse;
-use wasmilter::mail::{PeerName, SessionFacts, TlsFacts};
+use wasmilter::mail::{SessionFacts, TlsFacts};
 use wasmilter::net::dial::{Dial, Tcp};
 use wasmilter::net::dns::Resolver;
 use wasmilter::smtp::sasl::Secret;
@@ -42,26 +42,7 @@ pub(crate) fn good(name: &str) -> Verification {
 }
 
 fn facts() -> SessionFacts {
-    let tls = TlsFacts {
-        version: "TLSv1.3",
-        cipher: "TLS_AES_256_GCM_SHA384".into(),
-        bits: 256,
-        sni: None,
-        client_subject: None,
-        client_fingerprint: None,
-        client_identity: None,
-        channel_binding: None,
-    };
-    SessionFacts {
-        id: "5f3a".into(),
-        listener: "submission".into(),
-        peer: "192.0.2.7:4711".parse().unwrap(),
-        local: "192.0.2.25:587".parse().unwrap(),
-        peer_name: PeerName::Unavailable,
-        reverse_name: PeerName::Unavailable,
-        hello: None,
-        tls: Some(Arc::new(tls)),
-        auth: None,
-        introduced: None,
-    }
+    let tls = TlsFacts::new("TLSv1.3", "TLS_AES_256_GCM_SHA384".into(), 256);
+    let (peer, local) = ("192.0.2.7:4711".parse().unwrap(), "192.0.2.25:587".parse().unwrap());
+    SessionFacts { tls: Some(Arc::new(tls)), ..SessionFacts::new("5f3a".into(), "submission".into(), peer, local) }
 }

@@ -142,17 +142,11 @@ struct Scene {
 impl Player {
     /// Plays one message. `id` is the session's, and of no other at the same time.
     pub(super) async fn play(&self, id: &str, content: &[u8], envelope: &Guessed) -> Played {
+        let (peer, local) = (SocketAddr::new(self.client.address, CLIENT_PORT), SocketAddr::from(LOCAL));
         let facts = SessionFacts {
-            id: id.into(),
-            listener: self.listener.as_str().into(),
-            peer: SocketAddr::new(self.client.address, CLIENT_PORT),
-            local: SocketAddr::from(LOCAL),
             peer_name: self.name(),
             reverse_name: self.name(),
-            hello: None,
-            tls: None,
-            auth: None,
-            introduced: None,
+            ..SessionFacts::new(id.into(), self.listener.as_str().into(), peer, local)
         };
         let mut scene = Scene {
             chain: SessionChain::new(Arc::clone(&self.chain), &self.listener),

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::{Config, ListenerTls};
-use crate::mail::{PeerName, Ruled, SessionFacts, TlsFacts, Verdict};
+use crate::mail::{Ruled, SessionFacts, TlsFacts, Verdict};
 use crate::policy;
 use crate::policy::tables::{Lookup, Tables};
 use crate::session::{BodyOutcome, Errand, Identity, Input, KeysFound, Rules, Session, Step};
@@ -96,32 +96,12 @@ pub(crate) fn rehearse(config: &Arc<Config>, tables: &Tables, client: &Client, c
 fn facts(listener: &str, client: &Client) -> SessionFacts {
     let local: IpAddr =
         if client.address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    SessionFacts {
-        id: Arc::from("rehearsal"),
-        listener: Arc::from(listener),
-        peer: SocketAddr::new(client.address, 0),
-        local: SocketAddr::new(local, 0),
-        peer_name: PeerName::Unavailable,
-        reverse_name: PeerName::Unavailable,
-        hello: None,
-        tls: None,
-        auth: None,
-        introduced: None,
-    }
+    let (peer, local) = (SocketAddr::new(client.address, 0), SocketAddr::new(local, 0));
+    SessionFacts::new(Arc::from("rehearsal"), Arc::from(listener), peer, local)
 }
 
 fn tls() -> TlsFacts {
-    let cipher = Arc::from("TLS_AES_256_GCM_SHA384");
-    TlsFacts {
-        version: "TLSv1.3",
-        cipher,
-        bits: 256,
-        sni: None,
-        client_subject: None,
-        client_fingerprint: None,
-        client_identity: None,
-        channel_binding: None,
-    }
+    TlsFacts::new("TLSv1.3", Arc::from("TLS_AES_256_GCM_SHA384"), 256)
 }
 
 /// A server that can do whatever a client may ask for.

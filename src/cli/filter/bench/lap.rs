@@ -1,6 +1,5 @@
 //! Messages through the stages of a filter, one after the other, with a clock in hand.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use super::super::mails::Mail;
 use super::super::play::thread_cpu;
 use crate::chain::{Call, Chain, Context, Held, SessionChain};
 use crate::filter::{CHUNK_BYTES_MAX, StageSet};
-use crate::mail::{AuthFacts, Envelope, Hello, PeerName, SessionFacts, Stage, TlsFacts};
+use crate::mail::{AuthFacts, Envelope, Hello, SessionFacts, Stage, TlsFacts};
 use crate::smtp::headers::HeaderBlock;
 use crate::state::spool::Spool;
 
@@ -73,18 +72,10 @@ pub(super) fn made_up() -> Mail {
 impl Course {
     pub(super) fn new(chain: &Arc<Chain>, listener: &str, stages: StageSet) -> Course {
         let hello = Hello { name: "client.test".into(), extended: true };
-        let facts = SessionFacts {
-            id: "bench".into(),
-            listener: listener.into(),
-            peer: SocketAddr::from(([192, 0, 2, 7], 4_321)),
-            local: SocketAddr::from(([198, 51, 100, 1], 25)),
-            peer_name: PeerName::Unavailable,
-            reverse_name: PeerName::Unavailable,
-            hello: Some(hello.clone()),
-            tls: None,
-            auth: None,
-            introduced: None,
-        };
+        let (peer, local) = (([192, 0, 2, 7], 4_321).into(), ([198, 51, 100, 1], 25).into());
+        let hello_said = Some(hello.clone());
+        let facts =
+            SessionFacts { hello: hello_said, ..SessionFacts::new("bench".into(), listener.into(), peer, local) };
         Course {
             chain: Arc::clone(chain),
             listener: listener.to_owned(),
