@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::{AuthBackend, AuthBackendKind};
 use crate::smtp::sasl::scram::ScramKeys;
 use crate::smtp::sasl::{Mechanisms, Secret};
+use crate::state::limits::LoginStanding;
 
 use super::file::{PasswordFile, PasswordFileError};
 use super::hashing::Hashing;
@@ -165,7 +166,7 @@ impl Backend {
             Kind::File(file) if !file.knows(name) => Verdict::NotMine,
             Kind::File(file) => {
                 let (file, name, password) = (Arc::clone(file), name.to_owned(), password.clone());
-                let verified = hashing.compute(move || file.verify(&name, password.reveal()));
+                let verified = hashing.compute(client.standing, move || file.verify(&name, password.reveal()));
                 verified.await.unwrap_or(Verdict::Unavailable)
             }
         }
@@ -173,11 +174,11 @@ impl Backend {
 
     /// The work that a wrong password would have been, for a name that nobody knows. None: this backend does no such
     /// work here, whatever the name.
-    pub(super) async fn decoy(&self, password: &Secret, hashing: &Hashing) -> Option<Verdict> {
+    pub(super) async fn decoy(&self, standing: LoginStanding, password: &Secret, hashing: &Hashing) -> Option<Verdict> {
         match &self.kind {
             Kind::File(file) => {
                 let (file, password) = (Arc::clone(file), password.clone());
-                let done = hashing.compute(move || file.decoy(password.reveal())).await;
+                let done = hashing.compute(standing, move || file.decoy(password.reveal())).await;
                 Some(done.map_or(Verdict::Unavailable, |()| Verdict::NotMine))
             }
             Kind::Remote(_) => None,

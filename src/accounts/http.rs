@@ -134,6 +134,7 @@ mod tests {
     use super::super::tests::{facts, remote, secret};
     use super::*;
     use crate::config::AuthService;
+    use crate::state::limits::LoginStanding;
 
     const SOON: Duration = Duration::from_secs(20);
 
@@ -165,7 +166,7 @@ mod tests {
     }
 
     async fn ask(remote: &Remote, name: &str, password: &str) -> Verdict {
-        let client = Client { session: &facts(), attempt: 3 };
+        let client = Client { session: &facts(), attempt: 3, standing: LoginStanding::Unknown };
         remote.verify_password(&client, name, &secret(password)).await
     }
 

@@ -36,6 +36,7 @@ use crate::mail::SessionFacts;
 use crate::report::backend::asked;
 use crate::smtp::sasl::scram::{self, ScramKeys};
 use crate::smtp::sasl::{Mechanisms, Secret};
+use crate::state::limits::LoginStanding;
 
 pub use backend::BackendError;
 use backend::{Backend, KeysVerdict, Verdict};
@@ -57,6 +58,8 @@ pub struct Client<'a> {
     pub session: &'a SessionFacts,
     /// Of this session, from 1.
     pub attempt: u32,
+    /// Who has to wait for whom.
+    pub standing: LoginStanding,
 }
 
 /// Random octets of a server's nonce (RFC 5802 section 5.1); 24 characters.
@@ -175,7 +178,7 @@ impl Accounts {
                 Verdict::NotMine => {}
             }
         }
-        current.nobody_knows(password).await
+        current.nobody_knows(client.standing, password).await
     }
 
     /// Whether a token is good, and whose it is; `name` is what the client says. Safe to cancel.
@@ -265,11 +268,11 @@ impl Current {
 
     /// The work of one wrong password, done where most accounts are. With backends of several kinds, names of the
     /// others could still be told by time.
-    async fn nobody_knows(&self, password: &Secret) -> Verification {
+    async fn nobody_knows(&self, standing: LoginStanding, password: &Secret) -> Verification {
         let mut candidates: Vec<&Backend> = self.backends.iter().collect();
         candidates.sort_by_key(|backend| std::cmp::Reverse(backend.count()));
         for backend in candidates {
-            match backend.decoy(password, &self.hashing).await {
+            match backend.decoy(standing, password, &self.hashing).await {
                 None => {}
                 Some(Verdict::Unavailable) => return Verification::Unavailable,
                 Some(_) => break,

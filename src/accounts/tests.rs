@@ -47,7 +47,9 @@ pub(super) fn remote(service: AuthService, timeout: Duration) -> Remote {
 }
 
 async fn verify(accounts: &Accounts, name: &str, password: &str) -> Verification {
-    accounts.verify(&Client { session: &facts(), attempt: 1 }, name, &secret(password)).await
+    accounts
+        .verify(&Client { session: &facts(), attempt: 1, standing: LoginStanding::Unknown }, name, &secret(password))
+        .await
 }
 
 #[test]

@@ -52,6 +52,7 @@ impl Default for Rates {
             recipients_per_identity: rate(3_000, HOUR, 2_000),
             auth_failures_per_address: rate(60, HOUR, 30),
             auth_failures_per_account_and_address: rate(20, HOUR, 10),
+            auth_failure_delay: Some(SECOND / 2),
             stress: true,
             keys_max: 100_000,
         }

@@ -202,6 +202,7 @@ pub(super) const RATES: Shape = Shape {
         "recipients-per-identity",
         "auth-failures-per-address",
         "auth-failures-per-account-and-address",
+        "auth-failure-delay",
         "stress",
         "keys",
     ],

@@ -229,6 +229,8 @@ pub struct Rates {
     pub recipients_per_address: Option<Rate>,
     pub auth_failures_per_address: Option<Rate>,
     pub auth_failures_per_account_and_address: Option<Rate>,
+    /// The answer to an address's first failed login comes so much later, to each further one twice as late. None: at once.
+    pub auth_failure_delay: Option<Duration>,
     pub messages_per_identity: Option<Rate>,
     pub recipients_per_identity: Option<Rate>,
     /// Whether strangers get less patience while there is hardly any room.

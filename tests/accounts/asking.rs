@@ -8,6 +8,7 @@ use wasmilter::mail::{SessionFacts, TlsFacts};
 use wasmilter::net::dial::{Dial, Tcp};
 use wasmilter::net::dns::Resolver;
 use wasmilter::smtp::sasl::Secret;
+use wasmilter::state::limits::LoginStanding;
 
 pub(crate) struct Asked {
     accounts: Accounts,
@@ -32,7 +33,7 @@ impl Asked {
 
     pub(crate) fn verify(&self, name: &str, password: &str) -> Verification {
         let facts = facts();
-        let client = Client { session: &facts, attempt: 1 };
+        let client = Client { session: &facts, attempt: 1, standing: LoginStanding::Unknown };
         self.runtime.block_on(self.accounts.verify(&client, name, &Secret::new(password.as_bytes().to_vec())))
     }
 }

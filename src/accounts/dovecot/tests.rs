@@ -11,6 +11,7 @@ use super::super::remote::Remote;
 use super::super::tests::{facts, secret};
 use super::*;
 use crate::config::AuthService;
+use crate::state::limits::LoginStanding;
 
 const HELLO: &str =
     "VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\nSPID\t1\nCUID\t1\nCOOKIE\t1\nDONE\n";
@@ -54,7 +55,7 @@ fn remote(server: &Server, timeout: Duration) -> Remote {
 
 async fn verify(remote: &Remote) -> Verdict {
     let facts = facts();
-    let client = Client { session: &facts, attempt: 1 };
+    let client = Client { session: &facts, attempt: 1, standing: LoginStanding::Unknown };
     remote.verify_password(&client, "anna", &secret("swordfish")).await
 }
 

@@ -1,6 +1,7 @@
 //! `[limits]`, `[[network]]`, `[rates]` and `[timeouts]`: how much, how often, how long.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use crate::config::problem::Problem;
 use crate::config::schema;
@@ -166,9 +167,17 @@ pub(in crate::config) fn rates(section: &Section<'_>) -> Rates {
             "auth-failures-per-account-and-address",
             base.auth_failures_per_account_and_address,
         ),
+        auth_failure_delay: section.get_or("auth-failure-delay", base.auth_failure_delay, auth_failure_delay),
         stress: section.get_or("stress", base.stress, Value::flag),
         keys_max: section.get_or("keys", base.keys_max, |v| Ok(v.number(KEYS)? as usize)),
     }
+}
+
+/// Clients that only mistyped wait for it, too.
+const AUTH_FAILURE_DELAY: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(15);
+
+fn auth_failure_delay(value: &Value<'_>) -> Result<Option<Duration>, Problem> {
+    if value.is_off() { Ok(None) } else { value.duration(AUTH_FAILURE_DELAY).map(Some) }
 }
 
 /// With less, a few messages would fill it.

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -50,8 +51,9 @@ impl Connection {
         for limit in &ruling.tags {
             self.mark(limit);
         }
-        if !ruling.delay.is_zero() && ruling.refusal.is_none() {
-            let until = self.overdue.min(Instant::now() + ruling.delay);
+        let delay = ruling.delay.max(self.delay_of(charge));
+        if !delay.is_zero() && ruling.refusal.is_none() {
+            let until = self.overdue.min(Instant::now() + delay);
             if !hold_back(&mut self.io, &self.gateway.shutdown, until).await {
                 return self.gone_meanwhile().await;
             }
@@ -60,6 +62,16 @@ impl Connection {
             Some(reply) => Input::Limited(reply),
             None => Input::Charged(Ok(())),
         }))
+    }
+
+    /// Those who guess wait longer and longer. Nobody else does: it is about the address, not about the account.
+    fn delay_of(&self, charge: &Charge) -> Duration {
+        match (charge, self.generation.config.rates.auth_failure_delay) {
+            (Charge::AuthFailure { .. }, Some(first)) => {
+                self.gateway.limits.auth_delay(self.session.facts().peer.ip(), first)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// The limits of `[rates]`.
@@ -90,6 +102,9 @@ impl Connection {
             }
             Charge::AuthFailure { account, .. } => limits.auth_failed(address, account),
         };
+        if let (Charge::AuthGood { account }, Ok(())) = (charge, &result) {
+            limits.logged_in(address, account);
+        }
         result.map_err(|refused| {
             self.record.limited(&self.session, refused.which);
             refused.which

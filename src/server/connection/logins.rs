@@ -8,7 +8,9 @@ use super::Connection;
 
 impl Connection {
     pub(super) async fn verify(&mut self, identity: &str, password: Secret) -> Step {
-        let client = Client { session: self.session.facts(), attempt: self.session.login_attempt() };
+        let facts = self.session.facts();
+        let standing = self.gateway.limits.standing(facts.peer.ip(), identity);
+        let client = Client { session: facts, attempt: self.session.login_attempt(), standing };
         let verification = match &self.generation.accounts {
             Some(accounts) => Box::pin(accounts.verify(&client, identity, &password)).await,
             None => Verification::Unavailable,

@@ -13,6 +13,7 @@ mod rules;
 #[cfg(test)]
 mod rules_tests;
 mod seen;
+mod standing;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,15 @@ pub use self::open::ConnectionGuard;
 use self::open::{AtOnce, Open};
 use self::quota::{Exhausted, Quota};
 pub use self::rules::{Check, Checked, Hit, How, RuleGuard, Rules};
+pub use self::standing::LoginStanding;
+use self::standing::Regulars;
 use crate::config::{Limit, Rate, Rates};
+
+/// The answer to a failed login is not held back for longer, unless the first one is: clients wait for so long, and
+/// attackers are hardly slower for more.
+pub const AUTH_DELAY_MAX: Duration = Duration::from_secs(15);
+/// More would not be seen below [`AUTH_DELAY_MAX`], and has no room in a number.
+const AUTH_DELAY_DOUBLINGS_MAX: u32 = 16;
 
 /// A limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +58,7 @@ pub struct Limits<C: Clock = DefaultClock> {
     /// Names are counted by a keyed hash: fixed size, and no collision can be sought.
     names: RandomState,
     rules: ArcSwap<Rules<C>>,
+    regulars: Regulars,
 }
 
 impl<C: Clock> std::fmt::Debug for Limits<C> {
@@ -59,6 +69,7 @@ impl<C: Clock> std::fmt::Debug for Limits<C> {
 
 /// One limiter per quota that is set.
 struct Quotas<C: Clock> {
+    keys_max: usize,
     at_once: AtOnce,
     connections_per_address: Option<Arc<Named<C>>>,
     messages_per_address: Option<Arc<Named<C>>>,
@@ -89,6 +100,7 @@ impl<C: Clock + Clone> Limits<C> {
             open: Arc::new(Open::default()),
             names: RandomState::new(),
             rules: ArcSwap::from_pointee(rules),
+            regulars: Regulars::default(),
         }
     }
 
@@ -205,6 +217,38 @@ impl<C: Clock + Clone> Limits<C> {
         address.and(pair)
     }
 
+    /// A login was good: its account is a regular at this address.
+    pub fn logged_in(&self, ip: IpAddr, account: &str) {
+        self.regulars.keep(self.pair_key(ip, account), self.quotas.load().keys_max);
+    }
+
+    /// How whoever wants to log in stands.
+    #[must_use]
+    pub fn standing(&self, ip: IpAddr, account: &str) -> LoginStanding {
+        let quotas = self.quotas.load();
+        let pair = self.pair_key(ip, account);
+        let owes = |quota: &Option<Arc<Named<C>>>, key| quota.as_ref().is_some_and(|named| named.quota.debt(key) > 0);
+        if owes(&quotas.auth_failures_per_account_and_address, pair) {
+            LoginStanding::Suspect
+        } else if self.regulars.knows(pair) {
+            LoginStanding::Regular
+        } else if owes(&quotas.auth_failures_per_address, address_key(ip)) {
+            LoginStanding::Suspect
+        } else {
+            LoginStanding::Unknown
+        }
+    }
+
+    /// How long the answer to a login that has just failed is to be held back, for it is counted already: `first`, and
+    /// twice as long with each further failure of this address that is not forgotten, up to [`AUTH_DELAY_MAX`].
+    #[must_use]
+    pub fn auth_delay(&self, ip: IpAddr, first: Duration) -> Duration {
+        let quotas = self.quotas.load();
+        let failures = quotas.auth_failures_per_address.as_ref().map_or(1, |named| named.quota.debt(address_key(ip)));
+        let doublings = failures.saturating_sub(1).min(AUTH_DELAY_DOUBLINGS_MAX);
+        first.saturating_mul(1 << doublings).min(AUTH_DELAY_MAX.max(first))
+    }
+
     /// Forgets keys whose counts are as good as new, and gives their memory back. For a timer; the tables are
     /// bounded without it.
     pub fn sweep(&self) {
@@ -219,6 +263,7 @@ impl<C: Clock + Clone> Limits<C> {
     pub fn tracked(&self) -> usize {
         self.quotas.load().all().into_iter().flatten().map(|quota| quota.quota.len()).sum::<usize>()
             + self.rules.load().tracked()
+            + self.regulars.len()
     }
 
     fn charge(quota: Option<&Arc<Named<C>>>, key: u64, count: NonZeroU32) -> Result<(), Refused> {
@@ -270,6 +315,7 @@ impl<C: Clock + Clone> Quotas<C> {
             Some(Arc::new(Named { which, quota: Quota::new(rate, rates.keys_max, clock) }))
         };
         Quotas {
+            keys_max: rates.keys_max,
             at_once: AtOnce { all: rates.connections_at_once, per_address: rates.connections_at_once_per_address },
             connections_per_address: quota("connections-per-address", rates.connections_per_address, |old| {
                 &old.connections_per_address

@@ -76,6 +76,14 @@ impl<C: Clock + Clone> Quota<C> {
         });
     }
 
+    /// How many of those counted are not forgotten yet.
+    pub(super) fn debt(&self, key: u64) -> u32 {
+        let now = self.clock.now().duration_since(self.start);
+        let owed = self.table.get(key).map_or(0, |due| due.saturating_sub(now).as_u64());
+        let period = Nanos::from(self.period).as_u64().max(1);
+        u32::try_from(owed.div_ceil(period)).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn sweep(&self) {
         self.charge.retain_recent();
     }

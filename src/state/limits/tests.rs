@@ -16,6 +16,7 @@ fn off() -> Rates {
         recipients_per_address: None,
         auth_failures_per_address: None,
         auth_failures_per_account_and_address: None,
+        auth_failure_delay: None,
         messages_per_identity: None,
         recipients_per_identity: None,
         keys_max: 1_000,
@@ -249,4 +250,49 @@ fn the_share_follows_descriptors_and_counts_ipv6_by_48() {
     let _other = limits.connection(ip("2001:db8:8::1")).unwrap();
     let own: Vec<_> = (0..20).filter_map(|_| limits.connection(ip("127.0.0.1")).ok()).collect();
     assert_eq!(own.len(), 20, "the machine itself is no stranger; descriptors are counted elsewhere");
+}
+
+#[test]
+fn each_failure_makes_the_next_answer_later_for_that_address_alone() {
+    let (limits, clock) = limits(&Rates { auth_failures_per_address: per_minute(1, 30), ..off() });
+    let (guesser, other, first) = (ip("192.0.2.1"), ip("192.0.2.2"), Duration::from_millis(500));
+    let mut waited = Vec::new();
+    for _ in 0..7 {
+        limits.auth_failed(guesser, "anna").unwrap();
+        waited.push(limits.auth_delay(guesser, first).as_millis());
+    }
+    assert_eq!(waited, [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
+    limits.auth_failed(other, "anna").unwrap();
+    assert_eq!(limits.auth_delay(other, first), first);
+    clock.advance(5 * MINUTE);
+    assert_eq!(limits.auth_delay(guesser, first), 2 * first, "those that are forgotten do not count");
+    for _ in 0..23 {
+        limits.auth_failed(guesser, "anna").unwrap();
+    }
+    assert_eq!(limits.auth_delay(guesser, first), AUTH_DELAY_MAX);
+    assert_eq!(limits.auth_delay(guesser, 2 * AUTH_DELAY_MAX), 2 * AUTH_DELAY_MAX);
+}
+
+#[test]
+fn an_account_stands_by_its_own_deeds_where_it_is_known_and_by_its_neighbours_where_not() {
+    let (limits, clock) = limits(&Rates {
+        auth_failures_per_address: per_minute(1, 30),
+        auth_failures_per_account_and_address: per_minute(1, 10),
+        ..off()
+    });
+    let (office, elsewhere) = (ip("192.0.2.1"), ip("198.51.100.1"));
+    assert_eq!(limits.standing(office, "anna"), LoginStanding::Unknown);
+    limits.logged_in(office, "anna");
+    limits.auth_failed(office, "otto").unwrap();
+    assert_eq!(limits.standing(office, "anna"), LoginStanding::Regular);
+    assert_eq!(limits.standing(office, "otto"), LoginStanding::Suspect);
+    assert_eq!(limits.standing(office, "emil"), LoginStanding::Suspect);
+    // What is guessed elsewhere is no matter here, and what is known here is not known there.
+    limits.auth_failed(elsewhere, "anna").unwrap();
+    assert_eq!(limits.standing(office, "anna"), LoginStanding::Regular);
+    assert_eq!(limits.standing(elsewhere, "anna"), LoginStanding::Suspect);
+    limits.auth_failed(office, "anna").unwrap();
+    assert_eq!(limits.standing(office, "anna"), LoginStanding::Suspect);
+    clock.advance(3 * MINUTE);
+    assert_eq!(limits.standing(office, "anna"), LoginStanding::Regular);
 }
