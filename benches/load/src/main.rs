@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "a command line tool talks to its terminal")]
 
+mod logins;
 mod tls;
 
 use std::cell::{Cell, RefCell};
@@ -56,13 +57,27 @@ struct Load {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match load(&words).and_then(run) {
+    let done = match words.split_first() {
+        Some((word, words)) if word == "logins" => logins(words),
+        _ => load(&words).and_then(run),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("load: {why}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// `logins SERVER ADDRESSES ATTEMPTS AT-ONCE`; with one attempt, passwords are right.
+fn logins(words: &[String]) -> Outcome {
+    let [server, numbers @ ..] = words else { return Err("logins wants a server".to_owned()) };
+    let server = server.parse().map_err(|_| format!("{server} is no address"))?;
+    let numbers: Vec<u32> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+    let [addresses, attempts, at_once] = numbers[..] else { return Err("logins wants three numbers".to_owned()) };
+    let password = if attempts == 1 { logins::RIGHT } else { "guess" };
+    logins::Logins { server, addresses, attempts, at_once: at_once as usize, password }.run(&runtime()?)
 }
 
 fn load(words: &[String]) -> Outcome<Load> {
@@ -114,9 +129,12 @@ fn content(octets: usize) -> Vec<u8> {
     content
 }
 
+fn runtime() -> Outcome<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
+}
+
 fn run(load: Load) -> Outcome {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = runtime()?;
     if load.hold {
         return hold(&runtime, &load);
     }

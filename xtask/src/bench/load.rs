@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::shell::{Outcome, output};
 
 /// Kernel ticks per second, as `/proc` counts CPU time. Linux shows 100 to programs on every machine.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub(super) const TICKS_PER_SECOND: f64 = 100.0;
 const PER_MESSAGES: f64 = 10_000.0;
 
 /// Somebody who takes mail.
@@ -147,7 +147,7 @@ fn send(client: &Path, scenario: &Scenario, candidate: &Candidate) -> Outcome<Ru
 }
 
 /// User and system time of a process with all its threads, in ticks.
-fn cpu_ticks(process: u32) -> Outcome<f64> {
+pub(super) fn cpu_ticks(process: u32) -> Outcome<f64> {
     let file = format!("/proc/{process}/stat");
     let text = std::fs::read_to_string(&file).map_err(|why| format!("{file}: {why}"))?;
     // The name in parentheses may hold anything; the fields after it are counted from 3.
@@ -159,7 +159,7 @@ fn cpu_ticks(process: u32) -> Outcome<f64> {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

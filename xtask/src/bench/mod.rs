@@ -8,6 +8,7 @@
 mod filters;
 mod idle;
 mod load;
+mod logins;
 mod process;
 mod table;
 
@@ -29,6 +30,8 @@ struct Options {
     only: Option<String>,
     /// What filters cost, instead of everything else.
     filters: bool,
+    /// What logins cost and how an attack is felt, instead of everything else.
+    logins: bool,
     /// Another build of the gateway, to compare with.
     program: Option<PathBuf>,
 }
@@ -49,6 +52,10 @@ pub(crate) fn main(words: &[&str]) -> Outcome {
     let program = options.program.clone().unwrap_or_else(|| root().join("target/dist/wasmilter"));
     if options.filters {
         println!("\n{}", filters::measure(&program, &client, options.rounds)?);
+        return Ok(());
+    }
+    if options.logins {
+        println!("\n{}", logins::measure(&program, &client)?);
         return Ok(());
     }
     let scratch = Scratch::new()?;
@@ -113,12 +120,14 @@ fn ways(sink: &Sink, gateways: &[(&'static str, Gateway); 3], peers: Option<&[Ha
 }
 
 fn parse(words: &[&str]) -> Outcome<Options> {
-    let mut options = Options { rounds: ROUNDS, write_readme: false, only: None, filters: false, program: None };
+    let mut options =
+        Options { rounds: ROUNDS, write_readme: false, only: None, filters: false, logins: false, program: None };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
             "--write-readme" => options.write_readme = true,
             "--filters" => options.filters = true,
+            "--logins" => options.logins = true,
             "--rounds" => {
                 let rounds = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
                 options.rounds = rounds.ok_or("--rounds wants a number")?;

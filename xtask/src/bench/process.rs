@@ -100,8 +100,8 @@ impl Sink {
 
 /// A certificate and its key, made for the measurement.
 pub(crate) struct Certificate {
-    certificate: PathBuf,
-    key: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Certificate {
@@ -188,8 +188,12 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn start(program: &Path, scratch: &Scratch, setup: &Setup<'_>) -> Outcome<Gateway> {
         let port = free_port()?;
+        Gateway::of(program, scratch, port, &configuration(scratch, port, setup))
+    }
+
+    /// With this configuration, in which it listens at this port.
+    pub(crate) fn of(program: &Path, scratch: &Scratch, port: u16, text: &str) -> Outcome<Gateway> {
         let file = scratch.path.join(format!("{port}.toml"));
-        let text = configuration(scratch, port, setup);
         std::fs::write(&file, text).map_err(|why| format!("{}: {why}", file.display()))?;
         let log = std::fs::File::create(scratch.path.join(format!("{port}.log"))).map_err(|why| why.to_string())?;
         let said = log.try_clone().map_err(|why| why.to_string())?;
@@ -313,7 +317,7 @@ pub(crate) fn with_all_descriptors(program: &Path) -> Command {
     command
 }
 
-fn free_port() -> Outcome<u16> {
+pub(crate) fn free_port() -> Outcome<u16> {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     address.map(|address| address.port()).map_err(|why| format!("no port is free: {why}"))
 }
