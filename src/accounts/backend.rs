@@ -57,8 +57,8 @@ pub enum BackendError {
     PasswordFile(#[from] PasswordFileError),
     #[error("the auth backend \"{backend}\": {error}")]
     Tls { backend: String, error: TlsError },
-    #[error("the password-file of the auth backend \"{backend}\", {}: {error}", path.display())]
-    Password { backend: String, path: PathBuf, error: std::io::Error },
+    #[error("the {key} of the auth backend \"{backend}\", {}: {error}", path.display())]
+    Secret { backend: String, key: &'static str, path: PathBuf, error: std::io::Error },
 }
 
 /// One of several, with its own terms.
@@ -117,7 +117,8 @@ impl Backend {
                 None => KeysVerdict::NotMine,
             },
             // It may know the name, and does not say: nobody after it may decide.
-            Kind::Remote(_) => KeysVerdict::None,
+            Kind::Remote(remote) if remote.knows_passwords() => KeysVerdict::None,
+            Kind::Remote(_) => KeysVerdict::NotMine,
         }
     }
 
@@ -129,11 +130,11 @@ impl Backend {
         }
     }
 
-    /// Whether this token is good, and whose it is. `name`: whose the client says it is.
-    #[allow(clippy::unused_async, reason = "a backend that knows of tokens has to ask for somebody's keys")]
-    pub(super) async fn verify_token(&self, _name: Option<&str>, _token: &Secret) -> Verdict {
+    /// Whether this token is good, whose it is, and how long that may be believed.
+    pub(super) async fn verify_token(&self, token: &Secret) -> (Verdict, Duration) {
         match &self.kind {
-            Kind::File(_) | Kind::Remote(_) => Verdict::NotMine,
+            Kind::File(_) => (Verdict::NotMine, Duration::ZERO),
+            Kind::Remote(remote) => remote.verify_token(token).await,
         }
     }
 

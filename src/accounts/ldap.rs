@@ -63,7 +63,8 @@ impl Ldap {
         let tls = (settings.tls != LdapTls::Off).then(|| Connector::new(&expect)).transpose();
         let searcher = match &settings.find {
             LdapFind::Search { searcher: Some((dn, file)), .. } => {
-                let password = first_line(file).map_err(|error| BackendError::Password {
+                let password = first_line(file).map_err(|error| BackendError::Secret {
+                    key: "password-file",
                     backend: name.to_owned(),
                     path: file.clone(),
                     error,

@@ -19,6 +19,7 @@ mod hash;
 mod hashing;
 mod http;
 mod ldap;
+mod oauth;
 mod remote;
 mod saslauthd;
 #[cfg(test)]
@@ -185,7 +186,7 @@ impl Accounts {
     pub async fn verify_token(&self, name: Option<&str>, token: &Secret) -> Verification {
         let current = self.current.load_full();
         for backend in &current.backends {
-            match backend.verify_token(name, token).await {
+            match current.ask_token(backend, name, token).await {
                 Verdict::Good(identity) => return Verification::Good(identity),
                 Verdict::Bad => return Verification::Bad,
                 Verdict::Unavailable => return Verification::Unavailable,
@@ -236,7 +237,9 @@ impl Current {
         let Backends { list, mechanisms, cache_entries_max, .. } = backends;
         let served = list.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.serves()));
         // SCRAM unasked only where everybody has keys for it: programs that could use it do, and fail for all others.
-        let scram = list.iter().fold(Mechanisms::SCRAM, |all, backend| all.and(backend.serves_all()));
+        // Those who have tokens have no password, and their programs know it.
+        let with_passwords = list.iter().filter(|backend| !backend.serves().and(Mechanisms::PASSWORDS).is_empty());
+        let scram = with_passwords.fold(Mechanisms::SCRAM.and(served), |all, backend| all.and(backend.serves_all()));
         let offered = match mechanisms {
             Some(wanted) => wanted.and(served.or(Mechanisms::CERTIFICATES)),
             None => served.without(Mechanisms::SCRAM).or(scram),
@@ -262,6 +265,23 @@ impl Current {
         asked(&backend.name, verdict.word());
         if let (Verdict::Good(identity), Some((time, cache, key))) = (&verdict, remembering) {
             cache.put(key, Arc::clone(identity), time);
+        }
+        verdict
+    }
+
+    /// A right answer is remembered no longer than the token is good.
+    async fn ask_token(&self, backend: &Backend, name: Option<&str>, token: &Secret) -> Verdict {
+        let remembering = backend.cache.zip(self.cache.as_ref());
+        let remembering = remembering
+            .map(|(time, cache)| (time, cache, cache.key(&backend.name, name.unwrap_or_default(), token.reveal())));
+        if let Some(identity) = remembering.as_ref().and_then(|(_, cache, key)| cache.get(key)) {
+            asked(&backend.name, "remembered");
+            return Verdict::Good(identity);
+        }
+        let (verdict, good_for) = backend.verify_token(token).await;
+        asked(&backend.name, verdict.word());
+        if let (Verdict::Good(identity), Some((time, cache, key))) = (&verdict, remembering) {
+            cache.put(key, Arc::clone(identity), time.min(good_for));
         }
         verdict
     }

@@ -14,6 +14,7 @@ use super::backend::Verdict;
 use super::dovecot::Dovecot;
 use super::http::Http;
 use super::ldap::Ldap;
+use super::oauth::Oauth;
 use super::saslauthd::Saslauthd;
 use super::{BackendError, Client};
 use crate::config::{AuthRemote, AuthService};
@@ -47,6 +48,7 @@ enum Service {
     Saslauthd(Saslauthd),
     Http(Box<Http>),
     Ldap(Box<Ldap>),
+    Oauth(Box<Oauth>),
 }
 
 /// How other machines are reached.
@@ -69,6 +71,7 @@ impl Remote {
                 Service::Http(Box::new(Http::new(name, (url, ca.as_deref()), headers, settings.timeout, reach)?))
             }
             AuthService::Ldap(ldap) => Service::Ldap(Box::new(Ldap::new(name, ldap, reach)?)),
+            AuthService::Oauth(oauth) => Service::Oauth(Box::new(Oauth::new(name, oauth, settings.timeout, reach)?)),
         };
         Ok(Remote {
             name: name.to_owned(),
@@ -82,7 +85,25 @@ impl Remote {
     pub(super) fn serves(&self) -> Mechanisms {
         match self.service {
             Service::Dovecot(_) | Service::Saslauthd(_) | Service::Http(_) | Service::Ldap(_) => Mechanisms::PASSWORDS,
+            Service::Oauth(_) => Mechanisms::TOKENS,
         }
+    }
+
+    /// Whether a name can have a password there.
+    pub(super) fn knows_passwords(&self) -> bool {
+        !self.serves().and(Mechanisms::PASSWORDS).is_empty()
+    }
+
+    /// Whether this token is good, whose it is, and how long that may be believed.
+    pub(super) async fn verify_token(&self, token: &Secret) -> (Verdict, Duration) {
+        let Service::Oauth(oauth) = &self.service else { return (Verdict::NotMine, Duration::ZERO) };
+        let mut good_for = Duration::ZERO;
+        let asked = async {
+            let (verdict, time) = oauth.verify(token).await?;
+            good_for = time;
+            Ok(verdict)
+        };
+        (self.ask(asked).await, good_for)
     }
 
     /// Whether this is the account's password.
@@ -103,6 +124,7 @@ impl Remote {
                 verdict
             }
             Service::Ldap(ldap) => self.ask(ldap.verify(name, password)).await,
+            Service::Oauth(_) => Verdict::NotMine,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Password, Url};
+use super::{OauthAccounts, Password, Url};
 use crate::smtp::sasl::Mechanisms;
 
 /// Who may log in, and how.
@@ -79,6 +79,7 @@ pub enum AuthService {
         headers: Vec<(String, Password)>,
     },
     Ldap(LdapAccounts),
+    Oauth(Box<OauthAccounts>),
 }
 
 /// A directory.
@@ -135,6 +136,7 @@ impl AuthService {
             | AuthService::Saslauthd { .. }
             | AuthService::Http { .. }
             | AuthService::Ldap(_) => Mechanisms::PASSWORDS,
+            AuthService::Oauth(_) => Mechanisms::TOKENS,
         }
     }
 }

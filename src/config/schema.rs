@@ -158,6 +158,17 @@ pub(super) const AUTH_BACKEND: Shape = Shape {
         "starttls",
         "bind-dn",
         "search",
+        "issuer",
+        "audience",
+        "scope",
+        "identity",
+        "trust-email",
+        "domains",
+        "jwks",
+        "algorithms",
+        "introspection",
+        "client-id",
+        "client-secret-file",
     ],
 };
 

@@ -59,6 +59,12 @@ impl Url {
         (self.secure, &self.host, self.port) == (other.secure, &other.host, other.port) && below.is_some_and(whole)
     }
 
+    /// Whether nobody on the way hears or changes what is said: TLS, or no way at all.
+    #[must_use]
+    pub fn is_kept_private(&self) -> bool {
+        self.secure || is_near(&self.host)
+    }
+
     /// Host and port as in a Host field: the port only where it is not the scheme's own.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -79,6 +85,11 @@ impl fmt::Display for Url {
         let scheme = if self.secure { "https" } else { "http" };
         write!(f, "{scheme}://{}{}", self.authority(), self.target())
     }
+}
+
+/// Whether a host is this machine, so that what is said to it in clear leaves it not.
+pub(super) fn is_near(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn authority_of(text: &str, usual: u16) -> Result<(String, u16), &'static str> {

@@ -19,3 +19,19 @@ pub fn away(said: &Seldom, backend: &str, why: &dyn Display, now: Instant) {
         tracing::error!(backend, error = why, times_before = times, "an auth backend is away, logins are put off");
     }
 }
+
+/// The provider of tokens gave no answer that counts, and what is known of its keys goes on.
+pub fn stale(said: &Seldom, backend: &str, why: &dyn Display, now: Instant) {
+    let why = why.to_string();
+    if let Some(times) = said.may_say(&why, now) {
+        tracing::warn!(backend, error = why, times_before = times, "an auth backend is away, its last keys are used");
+    }
+}
+
+/// A token that its provider made is no login here; the reason is one of a few sentences of ours.
+pub fn refused(said: &Seldom, backend: &str, why: &dyn Display, now: Instant) {
+    let why = why.to_string();
+    if let Some(times) = said.may_say(&why, now) {
+        tracing::warn!(backend, why, times_before = times, "a token of the provider is no login here");
+    }
+}

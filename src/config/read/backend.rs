@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{WAIT_MIN, directory};
+use super::{WAIT_MIN, directory, oauth};
 use crate::config::auth::{AuthBackend, AuthBackendKind, AuthRemote, AuthService};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
@@ -26,6 +26,7 @@ enum Kind {
     Saslauthd,
     Http,
     Ldap,
+    Oauth,
 }
 
 const KINDS: &[(&str, Kind)] = &[
@@ -33,6 +34,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("dovecot", Kind::Dovecot),
     ("http", Kind::Http),
     ("ldap", Kind::Ldap),
+    ("oauth", Kind::Oauth),
     ("saslauthd", Kind::Saslauthd),
 ];
 
@@ -46,7 +48,7 @@ impl Kind {
     fn bounds(self) -> (Duration, usize) {
         match self {
             Kind::Dovecot => (Duration::from_secs(30), 1_000),
-            Kind::File | Kind::Saslauthd | Kind::Http | Kind::Ldap => (Duration::from_secs(10), 50),
+            Kind::File | Kind::Saslauthd | Kind::Http | Kind::Ldap | Kind::Oauth => (Duration::from_secs(10), 50),
         }
     }
 
@@ -57,6 +59,22 @@ impl Kind {
             Kind::Dovecot => &["timeout", "concurrent", "socket"],
             Kind::Http => &["timeout", "concurrent", "url", "ca", "headers"],
             Kind::Ldap => &["timeout", "concurrent", "url", "starttls", "ca", "bind-dn", "search"],
+            Kind::Oauth => &[
+                "timeout",
+                "concurrent",
+                "issuer",
+                "audience",
+                "scope",
+                "identity",
+                "trust-email",
+                "domains",
+                "ca",
+                "jwks",
+                "algorithms",
+                "introspection",
+                "client-id",
+                "client-secret-file",
+            ],
             Kind::Saslauthd => &["timeout", "concurrent", "socket", "service", "realm"],
         }
     }
@@ -82,6 +100,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<AuthBackend> {
         Kind::Saslauthd => saslauthd(section),
         Kind::Http => http(section),
         Kind::Ldap => directory::read(section),
+        Kind::Oauth => oauth::read(section),
     };
     let remote = AuthRemote { timeout, concurrent_max, service: service? };
     Some(AuthBackend { name: name?, cache, kind: AuthBackendKind::Remote(remote) })
@@ -98,7 +117,7 @@ fn http(section: &Section<'_>) -> Option<AuthService> {
     let help = "write an address of the web: \"https://auth.example.org/smtp\"";
     let url = section.required("url", "url = \"https://auth.example.org/smtp\"", |v| {
         let url = v.parsed("an address", help, |text| Url::parse(text).map_err(str::to_owned))?;
-        if url.secure || near(&url.host) { Ok(url) } else { Err(in_clear(v, "https://")) }
+        if url.is_kept_private() { Ok(url) } else { Err(in_clear(v, "https://")) }
     });
     let headers = section.get_or("headers", Vec::new(), |v| Ok(v.list(header)));
     Some(AuthService::Http { url: url?, ca: section.get("ca", Value::path), headers })
@@ -116,11 +135,6 @@ fn header(value: &Value<'_>) -> Result<(String, Password), Problem> {
             .label("`headers`")
             .help(format!("write \"Name: value\", at most {WORD_BYTES_MAX} octets"))),
     }
-}
-
-/// Where a password may go in clear.
-pub(super) fn near(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 pub(super) fn in_clear(value: &Value<'_>, better: &str) -> Problem {

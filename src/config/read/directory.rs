@@ -1,11 +1,11 @@
 //! What `[[auth.backend]]` says of a directory.
 
-use super::backend::{in_clear, near};
+use super::backend::in_clear;
 use crate::config::auth::{AuthService, LdapAccounts, LdapFind, LdapTls};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::value::Value;
-use crate::config::{names, schema};
+use crate::config::{names, schema, url};
 
 const PORT_LDAP: u16 = 389;
 const PORT_LDAPS: u16 = 636;
@@ -42,7 +42,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<AuthService> {
             LdapTls::Implicit
         }
     };
-    if let Some(value) = section.value("url").filter(|_| tls == LdapTls::Off && !near(&host)) {
+    if let Some(value) = section.value("url").filter(|_| tls == LdapTls::Off && !url::is_near(&host)) {
         section.reader.error(in_clear(&value, "ldaps://, or add starttls = true"));
     }
     Some(AuthService::Ldap(LdapAccounts { host, port, tls, ca: section.get("ca", Value::path), find: found? }))

@@ -11,6 +11,7 @@ pub(super) mod edge;
 pub(super) mod filter;
 pub(super) mod limit;
 pub(super) mod listener;
+mod oauth;
 mod quarantine;
 pub(super) mod relay;
 pub(super) mod route;
