@@ -36,6 +36,8 @@ pub(super) enum Refused {
     Scope,
     #[error("it is bound to a key (`cnf`), which nobody can show here")]
     Bound,
+    #[error("its `token_type` is not Bearer: it is for something else, or has to be shown in another way")]
+    Kind,
     #[error("the claim that `identity` names is missing, or is no name")]
     Identity,
     #[error("`email_verified` is not true; see trust-email")]
@@ -91,6 +93,9 @@ impl Demands {
         if claims.contains_key("cnf") {
             return Err(Refused::Bound);
         }
+        if claims.get("token_type").is_some_and(|kind| !is_bearer(kind)) {
+            return Err(Refused::Kind);
+        }
         Ok(Owner { identity: self.owner(claims)?, left })
     }
 
@@ -130,6 +135,10 @@ impl Demands {
 
 fn text<'a>(claims: &'a Claims, claim: &str) -> Option<&'a str> {
     claims.get(claim).and_then(Value::as_str)
+}
+
+fn is_bearer(kind: &Value) -> bool {
+    kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
 }
 
 /// Some write it as a word.
@@ -203,6 +212,7 @@ mod tests {
             json!({"nbf": NOW, "iat": null}),
             json!({"exp": NOW + 1, "nbf": 1.5, "iat": NOW + 60}),
             json!({"exp": NOW - 59}),
+            json!({"token_type": "bearer"}),
         ] {
             assert_eq!(judge(&demands(), &other), good, "{other}");
         }
@@ -227,6 +237,7 @@ mod tests {
             (json!({"nbf": NOW + 61}), Refused::Early),
             (json!({"iat": NOW + 61}), Refused::Early),
             (json!({"cnf": {"jkt": "x"}}), Refused::Bound),
+            (json!({"token_type": "DPoP"}), Refused::Kind),
             (json!({"email": null}), Refused::Identity),
             (json!({"email": ["anna@example.org"]}), Refused::Identity),
             (json!({"email": ""}), Refused::Identity),
