@@ -105,8 +105,19 @@ fn open_what_it_names(config: &Config) -> (Vec<String>, Vec<String>, Option<Chai
         }
     }
     faults.extend(tables);
+    notes.extend(no_place_for_a_snapshot(config));
     faults.extend(super::policy::audit::open_relay(config));
     (faults, notes, chain)
+}
+
+/// The gateway would run all the same, and forget.
+fn no_place_for_a_snapshot(config: &Config) -> Option<String> {
+    let path = &config.state.snapshot.as_ref()?.path;
+    let folder = path.parent().filter(|folder| !folder.is_dir())?;
+    Some(format!(
+        "there is no folder {} for the snapshot of [state]: a restart would forget everything",
+        folder.display()
+    ))
 }
 
 fn backends(config: &Config, auth: &Auth) -> Result<Backends, String> {

@@ -18,7 +18,7 @@ use crate::config::{self, Config};
 use crate::net::files;
 use crate::net::inherit::Inherited;
 use crate::report::{self, Metrics};
-use crate::server::{ExchangeError, Gateway, Generation, Listeners};
+use crate::server::{ExchangeError, Found, Gateway, Generation, Keeper, Listeners};
 
 /// Where a package puts it.
 pub const CONFIG_DEFAULT: &str = "/etc/wasmilter/wasmilter.toml";
@@ -71,6 +71,8 @@ struct Running {
     gateway: Arc<Gateway>,
     listeners: Listeners,
     door: Option<Door>,
+    /// Where there is a snapshot.
+    keeper: Option<Keeper>,
     /// To this loop: one thing changes at a time.
     orders: mpsc::Sender<Order>,
 }
@@ -110,7 +112,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
         }
     }
     notify(&[NotifyState::Stopping]);
-    let Running { gateway, listeners, .. } = running;
+    let Running { gateway, listeners, keeper, .. } = running;
     let shutdown = gateway.generation().config().shutdown.clone();
     gateway.shutdown.begin();
     tracing::info!(drain_seconds = shutdown.drain.as_secs(), "stopping: no new sessions");
@@ -118,6 +120,9 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
     drop(listeners);
     let cut = gateway.shutdown.finish(shutdown.drain, shutdown.final_reply).await;
     gateway.leave_upstreams().await;
+    if let Some(keeper) = keeper {
+        keeper.finish().await;
+    }
     match cut {
         0 => tracing::info!("stopped"),
         sessions => tracing::warn!(sessions, "stopped; these sessions had to be cut"),
@@ -127,10 +132,13 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
 
 async fn start(config: Config, inherited: Inherited, orders: mpsc::Sender<Order>) -> anyhow::Result<Running> {
     let metrics = Metrics::install()?;
+    let mut found = config.state.snapshot.as_ref().map_or_else(|| Ok(Found::nothing()), Found::open)?;
     // Compiling filters takes processor time, before anybody is served.
     let generation = Generation::build(config, None)?;
     let config = Arc::clone(generation.config());
-    let gateway = Gateway::new(generation, metrics);
+    let gateway = Gateway::with_names(generation, metrics, found.names);
+    found.restore(&gateway);
+    let keeper = config.state.snapshot.clone().map(|settings| Keeper::start(found, settings, &gateway)).transpose()?;
     let mut listeners = Listeners::new(inherited);
     let sockets = listeners.bind(&config)?;
     let door = match &config.admin {
@@ -138,7 +146,7 @@ async fn start(config: Config, inherited: Inherited, orders: mpsc::Sender<Order>
         None => None,
     };
     listeners.accept(&gateway, sockets);
-    Ok(Running { gateway, listeners, door, orders })
+    Ok(Running { gateway, listeners, door, keeper, orders })
 }
 
 fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>, orders: &mpsc::Sender<Order>) -> Door {
@@ -176,12 +184,24 @@ async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
         _ => None,
     };
     let before = running.gateway.generation();
+    let snapshot = config.state.snapshot.clone();
+    let found = open_snapshot(running.keeper.as_ref(), snapshot.clone()).await?;
     // Off the async threads: sessions go on while filters compile.
     let generation = tokio::task::spawn_blocking(move || Generation::build(config, Some(&before))).await??;
     let config = Arc::clone(generation.config());
     report::log::change(&config.log)?;
     warn(&warnings);
     running.gateway.replace(generation);
+    match (&mut running.keeper, snapshot) {
+        (_, Some(settings)) if found.is_some() => {
+            let found = found.unwrap_or_else(Found::nothing);
+            running.keeper = Keeper::start(found, settings, &running.gateway)
+                .inspect_err(|error| tracing::error!(%error, "no snapshot will be written"))
+                .ok();
+        }
+        (Some(keeper), Some(settings)) => keeper.change(&settings),
+        (keeper, _) => *keeper = None,
+    }
     running.listeners.accept(&running.gateway, sockets);
     if !kept {
         if let Some(door) = running.door.take() {
@@ -194,6 +214,15 @@ async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
     }
     tracing::info!(config = %path.display(), "reloaded");
     Ok(())
+}
+
+/// A file that was not the snapshot before is one from now on. What is in it is not taken: what is known now counts.
+async fn open_snapshot(keeper: Option<&Keeper>, settings: Option<config::Snapshot>) -> anyhow::Result<Option<Found>> {
+    let Some(settings) = settings else { return Ok(None) };
+    if keeper.is_some_and(|keeper| keeper.settings().path == settings.path) {
+        return Ok(None);
+    }
+    Ok(Some(tokio::task::spawn_blocking(move || Found::open(&settings)).await??))
 }
 
 /// One filter anew, beside the traffic, as the running configuration has it.

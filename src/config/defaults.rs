@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::behind::Pool;
 use super::{
     BareLineEnds, Engine, FilterBounds, Grants, HttpGrant, KvGrant, Limits, Log, LogFormat, MemoryMax, Rate, Rates,
-    Shutdown, Spool, Timeouts,
+    Shutdown, Spool, State, Timeouts,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,6 +56,13 @@ impl Default for Rates {
             stress: true,
             keys_max: 100_000,
         }
+    }
+}
+
+impl State {
+    /// How often a snapshot is written, and how much at most.
+    pub(super) fn snapshot_defaults() -> (Duration, u64) {
+        (MINUTE, 256 << 20)
     }
 }
 

@@ -27,6 +27,7 @@ mod secret;
 mod section;
 mod settings;
 mod signing;
+mod state;
 mod suggest;
 mod tables;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use quarantine::QuarantineGrant;
 pub use resolver::*;
 pub use settings::{SettingsJson, WrongSetting};
 pub use signing::{SigningKey, minisign_key_id};
+pub use state::*;
 pub use tables::*;
 pub use types::*;
 pub use units::{show_duration, show_size};

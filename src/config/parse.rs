@@ -10,7 +10,7 @@ use super::limit::Limit;
 use super::problem::{ConfigErrors, Problem, Warning};
 use super::read::table::TableNames;
 use super::read::{
-    access, auth, bounds, delegation, edge, filter, limit, listener, relay, route, service, table, upstream,
+    access, auth, bounds, delegation, edge, filter, limit, listener, relay, route, service, state, table, upstream,
 };
 use super::reader::{Environment, Reader};
 use super::section::Section;
@@ -94,6 +94,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
     let limit_shape = ("limit", "limit", &schema::LIMIT);
     let rate_limits = named(top, limit_shape, hosts, |limit: &Limit| &limit.name, limit::read);
+    let state = state::read(&top.section("state", &schema::STATE));
     let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
     let engine = service::engine(&top.section("engine", &schema::ENGINE));
     let spool = service::spool(&top.section("spool", &schema::SPOOL));
@@ -116,6 +117,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
         networks,
         rates,
         rate_limits,
+        state,
         timeouts,
         filters,
         tables,

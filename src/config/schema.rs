@@ -27,6 +27,7 @@ pub(super) const TOP: Shape = Shape {
         "network",
         "rates",
         "limit",
+        "state",
         "timeouts",
         "filter",
         "table",
@@ -227,6 +228,8 @@ pub(super) const LIMIT: Shape = Shape {
 pub(super) const LIMIT_EXCEPT: Shape =
     Shape { title: "[limit.except]", keys: &["networks", "identities", "senders", "recipients"] };
 
+pub(super) const STATE: Shape = Shape { title: "[state]", keys: &["snapshot", "snapshot-every", "snapshot-size"] };
+
 pub(super) const TIMEOUTS: Shape = Shape {
     title: "[timeouts]",
     keys: &[
@@ -360,6 +363,7 @@ pub(super) const ALL: &[&Shape] = &[
     &RATES,
     &LIMIT,
     &LIMIT_EXCEPT,
+    &STATE,
     &TIMEOUTS,
     &FILTER,
     &WHEN,

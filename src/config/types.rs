@@ -17,6 +17,7 @@ use super::filters::Filter;
 use super::limit::Limit;
 use super::resolver::Resolver;
 use super::signing::SigningKey;
+use super::state::State;
 use super::tables::Table;
 
 /// A whole configuration, checked: what `serve` runs on.
@@ -44,6 +45,7 @@ pub struct Config {
     pub rates: Rates,
     /// In their order: the first that refuses decides.
     pub rate_limits: Vec<Limit>,
+    pub state: State,
     pub timeouts: Timeouts,
     /// All filters in the order in which they are asked.
     pub filters: Vec<Filter>,

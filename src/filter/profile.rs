@@ -74,6 +74,12 @@ impl Memory {
         })
     }
 
+    /// What stays when nobody is in shadow any more.
+    #[must_use]
+    pub fn kept(&self) -> &Memory {
+        self.below.as_deref().unwrap_or(self)
+    }
+
     pub(super) fn was_called(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }

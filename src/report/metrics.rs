@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 28] = [
+pub const DESCRIBED: [(&str, Kind, &str); 31] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -81,6 +81,9 @@ pub const DESCRIBED: [(&str, Kind, &str); 28] = [
         "1 for a filter that runs, 0 for one that did; its version is a label",
     ),
     ("wasmilter_memory_bytes", Kind::Gauge, "Octets that sessions and messages hold, of the rates.memory they may"),
+    ("wasmilter_snapshots_total", Kind::Counter, "Snapshots of what is remembered, by result: written, failed"),
+    ("wasmilter_snapshot_seconds", Kind::Histogram, "How long writing one took"),
+    ("wasmilter_snapshot_bytes", Kind::Gauge, "Octets in the last one"),
     ("wasmilter_start_time_seconds", Kind::Gauge, "When the process began, in seconds since 1970"),
     ("wasmilter_build_info", Kind::Gauge, "Always 1; the version is a label"),
 ];
@@ -250,6 +253,18 @@ impl Metrics {
     pub fn handshake(&self, done: Result<(), ()>) {
         let [good, failed] = &self.0.handshakes;
         if done.is_ok() { good.increment(1) } else { failed.increment(1) }
+    }
+
+    /// A snapshot was written, so large and in such a time, or was not.
+    pub fn snapshot(&self, done: Result<(Duration, u64), ()>) {
+        let result = if done.is_ok() { "written" } else { "failed" };
+        let label = vec![Label::from_static_parts("result", result)];
+        self.0.counter("wasmilter_snapshots_total", label).increment(1);
+        let Ok((took, octets)) = done else { return };
+        let seconds = Key::from_name("wasmilter_snapshot_seconds");
+        self.0.recorder.register_histogram(&seconds, &METADATA).record(took);
+        #[allow(clippy::cast_precision_loss, reason = "beyond 2^53 octets nobody counts single ones")]
+        self.0.gauge("wasmilter_snapshot_bytes", Vec::new()).set(octets as f64);
     }
 
     /// Sessions and messages hold so many octets.

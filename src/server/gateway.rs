@@ -20,6 +20,7 @@ use crate::report::Metrics;
 use crate::session::Question;
 use crate::smtp::Reply;
 use crate::state::answers::Answers;
+use crate::state::keyed::HashKey;
 use crate::state::limits::Limits;
 use crate::upstream::{SetupError, Upstream, Upstreams};
 
@@ -223,6 +224,7 @@ fn accounts(
 pub struct Gateway {
     generation: ArcSwap<Generation>,
     pub(super) limits: Limits,
+    names: HashKey,
     pub(super) overload: Overload,
     pub(super) metrics: Metrics,
     pub(super) buffers: BodyBuffers,
@@ -232,12 +234,19 @@ pub struct Gateway {
 impl Gateway {
     #[must_use]
     pub fn new(generation: Generation, metrics: Metrics) -> Arc<Gateway> {
+        Self::with_names(generation, metrics, HashKey::random())
+    }
+
+    /// One that counts names by a key that was used before.
+    #[must_use]
+    pub fn with_names(generation: Generation, metrics: Metrics, names: HashKey) -> Arc<Gateway> {
         generation.upstreams.begin();
-        let limits = Limits::new(&generation.config.rates, &generation.config.rate_limits);
+        let limits = Limits::new(&generation.config.rates, &generation.config.rate_limits, names);
         let overload = Overload::new(&generation.config.rates);
         limits.set_sessions_max(overload.files.sessions_max());
         Arc::new(Gateway {
             limits,
+            names,
             overload,
             generation: ArcSwap::from_pointee(generation),
             metrics,
@@ -249,6 +258,11 @@ impl Gateway {
     #[must_use]
     pub fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
+    }
+
+    /// What names are hashed with where they are counted.
+    pub(super) fn names(&self) -> HashKey {
+        self.names
     }
 
     /// Sessions open now.

@@ -8,6 +8,7 @@ mod delegation;
 mod filters;
 mod gateway;
 mod ids;
+mod keeper;
 mod leg;
 mod limits;
 mod listeners;
@@ -20,5 +21,6 @@ mod wait;
 
 pub use filters::ExchangeError;
 pub use gateway::{BuildError, Environment, Gateway, Generation};
+pub use keeper::{Found, Keeper};
 pub use listeners::Listeners;
 pub use shutdown::Shutdown;

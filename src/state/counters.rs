@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::snapshot::{Malformed, Moment, Part, Reading, Saving, sized};
+
 /// Keys of one filter, both generations together.
 pub const COUNTER_KEYS_MAX: usize = 100_000;
 /// Octets of one key.
@@ -109,6 +111,10 @@ impl Counters {
         self.len() == 0
     }
 
+    fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn with<R>(&self, key: &str, change: impl FnOnce(&mut Option<Entry>) -> R) -> R {
         let key = cut(key);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,6 +135,76 @@ impl Counters {
             inner.young.insert(key.into(), new);
         }
         result
+    }
+}
+
+/// In a snapshot.
+const SUM: u8 = 0;
+const BUCKET: u8 = 1;
+
+/// A filter's numbers by its name.
+#[derive(Debug)]
+pub struct CountersPart(pub Arc<str>, pub Arc<Counters>);
+
+impl CountersPart {
+    /// The records of one generation.
+    fn records(generation: &HashMap<Box<str>, Entry>, moment: Moment) -> Vec<u8> {
+        let mut records = Vec::with_capacity(generation.len() * 48);
+        for (key, entry) in generation {
+            let (kind, value, at) = match *entry {
+                Entry::Sum { until, .. } if until <= moment.instant() => continue,
+                Entry::Sum { value, until } => (SUM, i64::from(value).to_le_bytes(), until),
+                Entry::Bucket { tokens, at } => (BUCKET, tokens.to_le_bytes(), at),
+            };
+            records.extend_from_slice(&sized(key.as_bytes()));
+            records.extend_from_slice(key.as_bytes());
+            records.push(kind);
+            records.extend_from_slice(&value);
+            records.extend_from_slice(&moment.wall_ms_of(at).to_le_bytes());
+        }
+        records
+    }
+}
+
+impl Part for CountersPart {
+    fn name(&self) -> String {
+        format!("counters {}", self.0)
+    }
+
+    fn save(&self, saving: &mut Saving<'_>) {
+        let inner = self.1.lock();
+        let (young, old) = (Self::records(&inner.young, saving.moment()), Self::records(&inner.old, saving.moment()));
+        drop(inner);
+        // The ones not used for long go first where there is no room.
+        for records in [young, old] {
+            let mut rest = Reading::new(&records);
+            while let (Ok(key), Ok(numbers)) = (rest.sized(), rest.octets::<17>()) {
+                saving.record(&[&sized(key), key, &numbers]);
+            }
+        }
+    }
+
+    fn restore(&self, mut page: Reading<'_>, moment: Moment) -> Result<(), Malformed> {
+        while !page.is_at_end() {
+            let (key, [kind], value, at_ms) = (page.text()?, page.octets()?, page.octets()?, page.number()?);
+            let entry = match kind {
+                SUM => {
+                    let value = i32::try_from(i64::from_le_bytes(value)).map_err(|_| Malformed)?;
+                    let until = moment.until(at_ms).and_then(|ttl| moment.instant().checked_add(ttl));
+                    until.map(|until| Entry::Sum { value, until })
+                }
+                BUCKET => {
+                    let tokens = Some(f64::from_le_bytes(value)).filter(|tokens| tokens.is_finite());
+                    let at = moment.instant().checked_sub(moment.since(at_ms));
+                    Some(Entry::Bucket { tokens: tokens.ok_or(Malformed)?, at: at.unwrap_or(moment.instant()) })
+                }
+                _ => return Err(Malformed),
+            };
+            if let Some(entry) = entry {
+                self.1.with(key, |slot| *slot = Some(entry));
+            }
+        }
+        Ok(())
     }
 }
 

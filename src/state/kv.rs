@@ -2,14 +2,22 @@
 //!
 //! When the quota is reached, expired entries go; live ones never do: the filter is told `Full`. Time is an argument.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::snapshot::{Malformed, Moment, Part, Reading, Saving, sized};
 
 /// Octets of one key.
 pub const KV_KEY_BYTES_MAX: usize = 1_024;
 /// What an entry counts beside its key and value: about what the map itself needs for it.
 pub const KV_ENTRY_BYTES: usize = 96;
+/// Entries that are copied for a snapshot while others wait.
+const COPIED_AT_ONCE: usize = 500;
+/// In a snapshot: no end.
+const FOR_EVER: u64 = u64::MAX;
 
 /// Why nothing was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +41,8 @@ struct Store {
     quota_bytes: usize,
     value_bytes_max: usize,
     used_bytes: usize,
-    map: HashMap<Box<str>, Entry>,
+    /// In order, so that it can be copied a piece at a time.
+    map: BTreeMap<Box<str>, Entry>,
     /// Nothing expires before this: a sweep would be in vain.
     sweep_after: Option<Instant>,
 }
@@ -59,7 +68,7 @@ impl Kv {
     /// An empty store.
     #[must_use]
     pub fn new(quota_bytes: usize, value_bytes_max: usize) -> Kv {
-        let map = HashMap::new();
+        let map = BTreeMap::new();
         let store = Store { quota_bytes, value_bytes_max, used_bytes: 0, map, sweep_after: None };
         Kv { inner: Mutex::new(store), below: None }
     }
@@ -142,12 +151,109 @@ impl Kv {
     }
 }
 
+/// Some of an entry, or all of it.
+struct Copied<T> {
+    until_ms: u64,
+    it: T,
+}
+
+impl Kv {
+    /// Copies all living entries with a value, a few at a time, each by `copy`.
+    fn each<T>(&self, moment: Moment, copy: impl Fn(&str, &[u8]) -> T, mut take: impl FnMut(Copied<T>)) {
+        let mut from: Bound<Box<str>> = Bound::Unbounded;
+        loop {
+            let mut copied = Vec::with_capacity(COPIED_AT_ONCE);
+            let store = self.lock();
+            let mut last = None;
+            for (key, entry) in
+                store.map.range::<str, _>((from.as_ref().map(AsRef::as_ref), Bound::Unbounded)).take(COPIED_AT_ONCE)
+            {
+                last = Some(key);
+                if let Some(value) = entry.value.as_ref().filter(|_| entry.lives(moment.instant())) {
+                    let until_ms = entry.until.map_or(FOR_EVER, |until| moment.wall_ms_of(until));
+                    copied.push(Copied { until_ms, it: copy(key, value) });
+                }
+            }
+            let last = last.cloned();
+            drop(store);
+            copied.into_iter().for_each(&mut take);
+            let Some(last) = last else { return };
+            from = Bound::Excluded(last);
+        }
+    }
+
+    /// What expires before this is left out, so that the rest finds room.
+    fn threshold_ms(&self, moment: Moment, room_bytes: u64) -> u64 {
+        let mut sizes = Vec::new();
+        self.each(moment, record_bytes, |entry| sizes.push((entry.until_ms, entry.it)));
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        let mut room = room_bytes;
+        for (until_ms, bytes) in sizes {
+            match room.checked_sub(bytes) {
+                Some(left) => room = left,
+                None => return until_ms,
+            }
+        }
+        0
+    }
+}
+
+fn record_bytes(key: &str, value: &[u8]) -> u64 {
+    u64::try_from(key.len() + value.len() + 16).unwrap_or(u64::MAX)
+}
+
+/// A filter's entries by its name.
+#[derive(Debug)]
+pub struct KvPart(pub Arc<str>, pub Arc<Kv>);
+
+impl Part for KvPart {
+    fn name(&self) -> String {
+        format!("kv {}", self.0)
+    }
+
+    fn save(&self, saving: &mut Saving<'_>) {
+        let moment = saving.moment();
+        let tight = self.1.used_bytes() > usize::try_from(saving.room_bytes()).unwrap_or(usize::MAX);
+        let least = if tight { self.1.threshold_ms(moment, saving.room_bytes()) } else { 0 };
+        let whole = |key: &str, value: &[u8]| [&sized(key.as_bytes()), key.as_bytes(), &sized(value), value].concat();
+        let mut record = |entry: Copied<Vec<u8>>| saving.record(&[&entry.it, &entry.until_ms.to_le_bytes()]);
+        if !tight {
+            return self.1.each(moment, whole, record);
+        }
+        // Of those that expire at the very moment from which on there is room, as many as there is room for.
+        let mut earlier = 0;
+        self.1.each(moment, whole, |entry| match entry.until_ms.cmp(&least) {
+            Ordering::Greater => record(entry),
+            Ordering::Equal => {}
+            Ordering::Less => earlier += 1,
+        });
+        self.1.each(moment, whole, |entry| {
+            if entry.until_ms == least {
+                record(entry);
+            }
+        });
+        saving.dropped(earlier);
+    }
+
+    fn restore(&self, mut page: Reading<'_>, moment: Moment) -> Result<(), Malformed> {
+        while !page.is_at_end() {
+            let (key, value, until_ms) = (page.text()?, page.sized()?, page.number()?);
+            let ttl = (until_ms != FOR_EVER).then(|| moment.until(until_ms));
+            // What has expired is not missed, nor what the bounds of now would not have let in.
+            if ttl != Some(None) {
+                let _ = self.1.set(key, value.to_vec(), ttl.flatten(), moment.instant());
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Store {
     fn set(&mut self, key: &str, value: Vec<u8>, ttl: Option<Duration>, now: Instant) -> Result<(), KvError> {
         if key.len() > KV_KEY_BYTES_MAX || value.len() > self.value_bytes_max {
             return Err(KvError::TooLarge);
         }
-        self.put(key, Some(value.into()), ttl.map(|ttl| now + ttl), Some(now))
+        self.put(key, Some(value.into()), ttl.and_then(|ttl| now.checked_add(ttl)), Some(now))
     }
 
     /// `now`: what has expired by then may go to make room.

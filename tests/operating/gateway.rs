@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Far longer than anything here takes.
@@ -14,7 +15,7 @@ pub(crate) struct Gateway {
     log: BufReader<ChildStderr>,
     /// Everything read of the log so far.
     pub(crate) seen: Vec<String>,
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) folder: Arc<tempfile::TempDir>,
     pub(crate) mx: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -32,9 +33,29 @@ impl Gateway {
         Gateway::start_by(shell, upstream, more)
     }
 
-    fn start_by(mut program: Command, upstream: SocketAddr, more: &str) -> Gateway {
+    /// The same where no file may have more than so many blocks of 512 octets: a write beyond it fails.
+    pub(crate) fn start_with_file_size(blocks_max: u32, upstream: SocketAddr, more: &str) -> Gateway {
+        let mut shell = Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks_max}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_wasmilter")]);
+        Gateway::start_by(shell, upstream, more)
+    }
+
+    fn start_by(program: Command, upstream: SocketAddr, more: &str) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("w.toml"), configuration(upstream, "example.org", more)).unwrap();
+        Gateway::start_in(Arc::new(folder), program)
+    }
+
+    /// Ends by this signal, and begins again with what is in its folder.
+    pub(crate) fn again(self, signal: &str) -> Gateway {
+        let folder = Arc::clone(&self.folder);
+        self.signal(signal);
+        self.wait();
+        Gateway::start_in(folder, Command::new(env!("CARGO_BIN_EXE_wasmilter")))
+    }
+
+    pub(crate) fn start_in(folder: Arc<tempfile::TempDir>, mut program: Command) -> Gateway {
         let mut process = program
             .args(["serve", "--config"])
             .arg(folder.path().join("w.toml"))

@@ -9,6 +9,7 @@ mod exchange;
 mod gateway;
 mod probe;
 mod quarantine;
+mod snapshot;
 mod upstream;
 
 use std::net::TcpStream;

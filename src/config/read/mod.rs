@@ -16,6 +16,8 @@ mod quarantine;
 pub(super) mod relay;
 pub(super) mod route;
 pub(super) mod service;
+mod snapshot;
+pub(super) mod state;
 pub(super) mod table;
 mod trust;
 pub(super) mod upstream;

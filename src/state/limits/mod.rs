@@ -12,13 +12,13 @@ mod quota;
 mod rules;
 #[cfg(test)]
 mod rules_tests;
+mod saved;
 mod seen;
 mod standing;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ use self::quota::{Exhausted, Quota};
 pub use self::rules::{Check, Checked, Hit, How, RuleGuard, Rules};
 pub use self::standing::LoginStanding;
 use self::standing::Regulars;
+use super::keyed::HashKey;
+use super::snapshot::Part;
 use crate::config::{Limit, Rate, Rates};
 
 /// The answer to a failed login is not held back for longer, unless the first one is: clients wait for so long, and
@@ -56,9 +58,9 @@ pub struct Limits<C: Clock = DefaultClock> {
     quotas: ArcSwap<Quotas<C>>,
     open: Arc<Open>,
     /// Names are counted by a keyed hash: fixed size, and no collision can be sought.
-    names: RandomState,
+    names: HashKey,
     rules: ArcSwap<Rules<C>>,
-    regulars: Regulars,
+    regulars: Arc<Regulars>,
 }
 
 impl<C: Clock> std::fmt::Debug for Limits<C> {
@@ -81,26 +83,35 @@ struct Quotas<C: Clock> {
 }
 
 impl Limits<DefaultClock> {
-    /// By the machine's monotonic clock.
+    /// By the machine's monotonic clock; `names` is what names are hashed with.
     #[must_use]
-    pub fn new(rates: &Rates, limits: &[Limit]) -> Limits<DefaultClock> {
-        Limits::with_clock(rates, limits, DefaultClock::default())
+    pub fn new(rates: &Rates, limits: &[Limit], names: HashKey) -> Limits<DefaultClock> {
+        Limits::with_clock(rates, limits, names, DefaultClock::default())
+    }
+
+    /// What of all this a snapshot keeps: whatever counts by time.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Box<dyn Part>> {
+        let quotas = self.quotas.load();
+        let named = quotas.all().into_iter().flatten().map(|quota| saved::of_rates(Arc::clone(quota)));
+        let regulars = saved::of_regulars(Arc::clone(&self.regulars), quotas.keys_max);
+        named.chain(self.rules.load().parts()).chain([regulars]).collect()
     }
 }
 
 impl<C: Clock + Clone> Limits<C> {
     /// By a clock of the caller's.
     #[must_use]
-    pub fn with_clock(rates: &Rates, limits: &[Limit], clock: C) -> Limits<C> {
-        let rules = Rules::new(limits, rates.keys_max, None, &clock);
+    pub fn with_clock(rates: &Rates, limits: &[Limit], names: HashKey, clock: C) -> Limits<C> {
+        let rules = Rules::new(limits, rates.keys_max, None, names, &clock);
         let quotas = Quotas::new(rates, None, &clock);
         Limits {
             clock,
             quotas: ArcSwap::from_pointee(quotas),
             open: Arc::new(Open::default()),
-            names: RandomState::new(),
+            names,
             rules: ArcSwap::from_pointee(rules),
-            regulars: Regulars::default(),
+            regulars: Arc::default(),
         }
     }
 
@@ -113,7 +124,7 @@ impl<C: Clock + Clone> Limits<C> {
     /// Takes new limits. What a quota has counted is kept where the quota is the same as before; counts of open
     /// connections are always kept.
     pub fn reload(&self, rates: &Rates, limits: &[Limit]) {
-        let rules = Rules::new(limits, rates.keys_max, Some(&self.rules.load()), &self.clock);
+        let rules = Rules::new(limits, rates.keys_max, Some(&self.rules.load()), self.names, &self.clock);
         self.rules.store(Arc::new(rules));
         let old = self.quotas.load();
         self.quotas.store(Arc::new(Quotas::new(rates, Some(&old), &self.clock)));
@@ -275,11 +286,11 @@ impl<C: Clock + Clone> Limits<C> {
     }
 
     fn name_key(&self, name: &str) -> u64 {
-        self.names.hash_one(name)
+        self.names.hash(&[name.as_bytes()])
     }
 
     fn pair_key(&self, ip: IpAddr, account: &str) -> u64 {
-        self.names.hash_one((address_key(ip), account))
+        self.names.hash(&[&address_key(ip).to_le_bytes(), account.as_bytes()])
     }
 }
 

@@ -13,6 +13,11 @@ use governor::{Quota as Gcra, RateLimiter};
 
 use super::table::{Charge, Look, Table};
 use crate::config::Rate;
+use crate::state::snapshot::{Malformed, Moment, Reading, Saving};
+
+/// Octets of a record of a snapshot: a key, and when its debt is paid.
+const RECORD_BYTES: u64 = 16;
+const MILLI: u64 = 1_000_000;
 
 /// No room; from when on it would be allowed again, `None`: never at once.
 pub(super) type Exhausted = Option<Duration>;
@@ -84,6 +89,32 @@ impl<C: Clock + Clone> Quota<C> {
         u32::try_from(owed.div_ceil(period)).unwrap_or(u32::MAX)
     }
 
+    /// Every key with a debt, and when that is paid.
+    pub(super) fn save(&self, saving: &mut Saving<'_>) {
+        let now = self.now();
+        let wall_ms = saving.moment().wall_ms();
+        let due = |moment: u64| wall_ms.saturating_add(moment.saturating_sub(now).div_ceil(MILLI));
+        save_table(&self.table, now, due, saving);
+    }
+
+    /// Nobody owes more than a client of this process could.
+    pub(super) fn restore(&self, mut page: Reading<'_>, moment: Moment) -> Result<(), Malformed> {
+        let now = self.now();
+        let most = (Nanos::from(self.period) * u64::from(self.rate.burst.max(1))).as_u64();
+        while !page.is_at_end() {
+            let (key, due_ms) = (page.number()?, page.number()?);
+            let debt = due_ms.saturating_sub(moment.wall_ms()).saturating_mul(MILLI).min(most);
+            if debt > 0 {
+                self.table.put_back(key, now.saturating_add(debt));
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now().duration_since(self.start).as_u64()
+    }
+
     pub(super) fn sweep(&self) {
         self.charge.retain_recent();
     }
@@ -91,6 +122,17 @@ impl<C: Clock + Clone> Quota<C> {
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
+}
+
+/// All entries above a moment, `said` in terms of the wall clock.
+pub(super) fn save_table(table: &Table, above: u64, said: impl Fn(u64) -> u64, saving: &mut Saving<'_>) {
+    let entries_max = usize::try_from(saving.room_bytes() / RECORD_BYTES).unwrap_or(usize::MAX);
+    table.copies(above, entries_max, |copies| {
+        for (key, moment) in copies.entries {
+            saving.record(&[&key.to_le_bytes(), &said(*moment).to_le_bytes()]);
+        }
+        saving.dropped(copies.dropped);
+    });
 }
 
 /// The time that one takes to be forgotten.

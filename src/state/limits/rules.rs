@@ -2,7 +2,6 @@
 //! (`state/shared`), which is why a question is a value.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +10,12 @@ use std::time::{Duration, SystemTime};
 use governor::clock::{Clock, DefaultClock, Reference as _};
 
 use super::quota::{Exhausted, Quota};
+use super::saved;
 use super::seen::Seen;
 use crate::config::{Counted, Limit, Most, Rate};
 use crate::policy::limits::{Subject, distinct, key};
+use crate::state::keyed::HashKey;
+use crate::state::snapshot::Part;
 
 /// Clients remembered that reached a limit with `alarm = true`, for each limit.
 const ALARMS_KEPT_MAX: usize = 20;
@@ -60,15 +62,15 @@ pub struct Hit {
     pub retry_after: Option<Duration>,
 }
 
-struct Rule<C: Clock> {
-    limit: Arc<Limit>,
-    meter: Arc<Meter<C>>,
+pub(super) struct Rule<C: Clock> {
+    pub(super) limit: Arc<Limit>,
+    pub(super) meter: Arc<Meter<C>>,
     hits: AtomicU64,
     alarms: Mutex<VecDeque<(SystemTime, String)>>,
-    hasher: RandomState,
+    names: HashKey,
 }
 
-enum Meter<C: Clock> {
+pub(super) enum Meter<C: Clock> {
     Rate { quota: Quota<C>, seen: Option<Seen>, clock: C, start: C::Instant },
     AtOnce { most: u32, open: Arc<OpenCounts> },
 }
@@ -126,7 +128,13 @@ impl<C: Clock> Check<C> {
 }
 
 impl<C: Clock + Clone> Rules<C> {
-    pub(super) fn new(limits: &[Limit], keys_max: usize, old: Option<&Rules<C>>, clock: &C) -> Rules<C> {
+    pub(super) fn new(
+        limits: &[Limit],
+        keys_max: usize,
+        old: Option<&Rules<C>>,
+        names: HashKey,
+        clock: &C,
+    ) -> Rules<C> {
         let rule = |limit: &Limit| {
             // Counts are kept where they mean the same as before, whatever else the limit says now.
             let same = |old: &&Arc<Rule<C>>| {
@@ -136,14 +144,14 @@ impl<C: Clock + Clone> Rules<C> {
                     && before.per == limit.per
             };
             let known = old.and_then(|old| old.rules.iter().find(same));
-            let Some(known) = known else { return Arc::new(Rule::new(limit, keys_max, clock)) };
+            let Some(known) = known else { return Arc::new(Rule::new(limit, keys_max, names, clock)) };
             known.meter.set_keys_max(keys_max);
             Arc::new(Rule {
                 limit: Arc::new(limit.clone()),
                 meter: Arc::clone(&known.meter),
                 hits: AtomicU64::new(known.hits.load(Ordering::Relaxed)),
                 alarms: Mutex::new(lock(&known.alarms).clone()),
-                hasher: known.hasher.clone(),
+                names,
             })
         };
         Rules { rules: limits.iter().map(rule).collect() }
@@ -252,8 +260,14 @@ impl<C: Clock + Clone> Rules<C> {
     }
 }
 
+impl Rules<DefaultClock> {
+    pub(super) fn parts(&self) -> Vec<Box<dyn Part>> {
+        self.rules.iter().flat_map(|rule| saved::of_rule(rule)).collect()
+    }
+}
+
 impl<C: Clock + Clone> Rule<C> {
-    fn new(limit: &Limit, keys_max: usize, clock: &C) -> Rule<C> {
+    fn new(limit: &Limit, keys_max: usize, names: HashKey, clock: &C) -> Rule<C> {
         let meter = match limit.most {
             Most::AtOnce(most) => Meter::AtOnce { most, open: Arc::default() },
             Most::Rate(rate) => Meter::Rate {
@@ -268,12 +282,12 @@ impl<C: Clock + Clone> Rule<C> {
             meter: Arc::new(meter),
             hits: AtomicU64::new(0),
             alarms: Mutex::default(),
-            hasher: RandomState::new(),
+            names,
         }
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+        self.names.hash(&[key])
     }
 
     fn decide(&self, check: &Check<C>) -> Checked {
@@ -288,7 +302,7 @@ impl<C: Clock + Clone> Rule<C> {
             How::Charge => {}
         }
         let (Some(seen), Some(name)) = (seen, &check.distinct) else { return quota.charge(key, check.amount) };
-        let pair = self.hasher.hash_one((&check.key, name));
+        let pair = self.names.hash(&[&check.key, name.as_bytes()]);
         let now = clock.now().duration_since(*start).into();
         if seen.again(pair, now) {
             return Ok(());

@@ -10,7 +10,9 @@ use super::rules::{Hit, How, Rules};
 use crate::config::{Counted, KeyPart, Limit, LimitAction, LimitExcept, Most, Rate};
 use crate::policy::limits::Subject;
 use crate::smtp::ForwardPath;
+use crate::state::keyed::{HASH_KEY_BYTES, HashKey};
 
+const NAMES: HashKey = HashKey::from_octets([1; HASH_KEY_BYTES]);
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn limit(name: &str, count: Counted, per: Vec<KeyPart>, burst: u32) -> Limit {
@@ -39,7 +41,7 @@ impl Asked {
 
     fn with_keys(limits: &[Limit], keys_max: usize) -> Asked {
         let clock = FakeRelativeClock::default();
-        Asked { rules: Rules::new(limits, keys_max, None, &clock), clock }
+        Asked { rules: Rules::new(limits, keys_max, None, NAMES, &clock), clock }
     }
 
     fn ask(&self, counted: Counted, how: How, amount: u32, subject: &Subject<'_>) -> Vec<Hit> {
@@ -143,7 +145,7 @@ fn a_reload_keeps_counts_where_they_mean_the_same() {
     let client = from("192.0.2.1");
     assert!(asked.names(Counted::Messages, &client).is_empty());
     let next = |limit: Limit| Asked {
-        rules: Rules::new(&[limit], 1_000, Some(&asked.rules), &asked.clock),
+        rules: Rules::new(&[limit], 1_000, Some(&asked.rules), NAMES, &asked.clock),
         clock: asked.clock.clone(),
     };
     let other_words = Limit { action: LimitAction::Refuse, reply: Some("No".into()), ..before.clone() };

@@ -39,6 +39,12 @@ impl Regulars {
         known.young.insert(pair);
     }
 
+    /// All of them, those first that came last.
+    pub(super) fn pairs(&self) -> Vec<u64> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.young.iter().chain(&known.old).copied().collect()
+    }
+
     pub(super) fn knows(&self, pair: u64) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.young.contains(&pair) || known.old.contains(&pair)

@@ -24,7 +24,7 @@ const FORGET_DIVISOR: usize = 8;
 
 type Shard = HashMap<u64, Nanos>;
 
-/// See the module. Keys are made by [`super::key`].
+/// See the module. Keys are numbers of addresses and keyed hashes of names.
 #[derive(Debug)]
 pub(super) struct Table {
     shards: Vec<Mutex<Shard>>,
@@ -59,13 +59,56 @@ impl Table {
     fn shard(&self, key: u64) -> Option<MutexGuard<'_, Shard>> {
         let hash = self.hasher.hash_one(key);
         let index = usize::try_from(hash % u64::try_from(self.shards.len()).ok()?).ok()?;
-        // What a panicking thread left is counts, and counts are always valid.
-        Some(self.shards.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(lock(self.shards.get(index)?))
+    }
+
+    /// Copies of what lies above this moment, a shard at a time; only for that are others kept waiting. At most
+    /// `entries_max`: those with the most debt.
+    pub(super) fn copies(&self, above: u64, entries_max: usize, mut take: impl FnMut(Copies<'_>)) {
+        let (mut left, mut room) = (self.shards.len(), entries_max);
+        let mut entries: Vec<(u64, u64)> = Vec::new();
+        for shard in &self.shards {
+            // Memory that was never touched costs more than the copy itself, so it is had before the lock.
+            let expected = lock(shard).len();
+            entries.resize(entries.len().max(expected), (0, 0));
+            entries.clear();
+            let shard = lock(shard);
+            entries.extend(shard.iter().map(|(key, moment)| (*key, moment.as_u64())));
+            drop(shard);
+            entries.retain(|(_, moment)| *moment > above);
+            let share = room / left.max(1);
+            let dropped = entries.len().saturating_sub(share);
+            if dropped > 0 {
+                entries.sort_unstable_by_key(|(_, moment)| std::cmp::Reverse(*moment));
+                entries.truncate(share);
+            }
+            (left, room) = (left - 1, room - entries.len());
+            take(Copies { entries: &entries, dropped });
+        }
+    }
+
+    /// An entry as another process had it, if there is none with more debt.
+    pub(super) fn put_back(&self, key: u64, moment: u64) {
+        let _: Result<(), ()> = self.measure_and_replace(&key, |known| {
+            Ok(((), known.map_or(Nanos::new(moment), |known| known.max(Nanos::new(moment)))))
+        });
     }
 
     fn each_shard(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+        self.shards.iter().map(lock)
     }
+}
+
+/// What a panicking thread left is counts, and counts are always valid.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A shard's entries: key and moment.
+pub(super) struct Copies<'a> {
+    pub(super) entries: &'a [(u64, u64)],
+    /// For which there was no room.
+    pub(super) dropped: usize,
 }
 
 impl StateStore for Table {

@@ -31,7 +31,7 @@ fn per_minute(count: u32, burst: u32) -> Option<Rate> {
 
 fn limits(rates: &Rates) -> (Limits<FakeRelativeClock>, FakeRelativeClock) {
     let clock = FakeRelativeClock::default();
-    (Limits::with_clock(rates, &[], clock.clone()), clock)
+    (Limits::with_clock(rates, &[], HashKey::random(), clock.clone()), clock)
 }
 
 fn ip(text: &str) -> IpAddr {
