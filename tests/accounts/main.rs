@@ -7,6 +7,8 @@
 
 mod asking;
 mod dovecot;
+mod gateway;
+mod openid;
 mod process;
 mod saslauthd;
 mod slapd;

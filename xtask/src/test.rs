@@ -25,7 +25,11 @@ const STEPS: [Step; 12] = [
     Step { name: "test", title: "unit tests, dialogs, hostile guests, configurations", run: test },
     Step { name: "fuzz", title: "the fuzz targets compile, without a lint", run: fuzz },
     Step { name: "demo", title: "the demonstration, from a clone's point of view", run: demo::once },
-    Step { name: "accounts", title: "logins that a real Dovecot, slapd and saslauthd verify", run: accounts },
+    Step {
+        name: "accounts",
+        title: "logins that a real Dovecot, slapd, saslauthd and OpenID provider verify",
+        run: accounts,
+    },
     Step {
         name: "postfix",
         title: "end to end with a real Postfix (and Exim) behind the gateway, and BIND",
@@ -189,7 +193,9 @@ fn accounts() -> Outcome {
     if !tools::is_root()? {
         return Err("Dovecot starts for root only: run this step as root".into());
     }
-    run(cargo(&["test", "--locked", "--test", "accounts"]))
+    let mut test = cargo(&["test", "--locked", "--test", "accounts"]);
+    test.env("OIDC_PROVIDER", tools::oidc_provider()?);
+    run(test)
 }
 
 fn postfix() -> Outcome {

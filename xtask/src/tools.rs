@@ -40,7 +40,13 @@ const ACCOUNT_PROGRAMS: &Programs = &[
     ("/usr/sbin/slapd", "slapd"),
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
+    ("curl", "curl"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
+
+/// The last that every Node.js of a supported Debian runs.
+const OIDC_PROVIDER_VERSION: &str = "8.8.1";
 
 /// What the SDKs ask of an author's machine.
 const SDK_PROGRAMS: &Programs = &[
@@ -98,6 +104,19 @@ pub(crate) fn mail_programs() -> Outcome {
 /// Makes sure that those exist who are asked for accounts.
 pub(crate) fn account_programs() -> Outcome {
     install(ACCOUNT_PROGRAMS)
+}
+
+/// A real OpenID provider from npm, in `target/tools`: the folder with its `node_modules`.
+pub(crate) fn oidc_provider() -> Outcome<PathBuf> {
+    let home = root().join("target/tools").join(format!("oidc-provider-{OIDC_PROVIDER_VERSION}"));
+    let module = home.join("node_modules/oidc-provider/lib/index.js");
+    if !module.is_file() {
+        std::fs::create_dir_all(&home).map_err(|why| format!("{}: {why}", home.display()))?;
+        let mut npm = command("npm", &["install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact"]);
+        npm.arg("--prefix").arg(&home).arg(format!("oidc-provider@{OIDC_PROVIDER_VERSION}"));
+        run(npm)?;
+    }
+    if module.is_file() { Ok(home) } else { Err(format!("npm installed no {}", module.display())) }
 }
 
 /// Exim's program, unpacked into `target/tools`: as a package it would take Postfix's place.
