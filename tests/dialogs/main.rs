@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod components;
+mod provider;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,13 +30,14 @@ struct Surroundings {
     certificate: String,
     key: String,
     configs: String,
+    provider: String,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_dialog_is_heard_as_written() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let scratch = tempfile::tempdir().unwrap();
-    let around = surroundings(root, scratch.path());
+    let around = surroundings(root, scratch.path(), provider::start().await);
     let mut files = collect(&root.join("tests/dialogs")).unwrap();
     // While one works on a few of them: a part of their path.
     if let Ok(part) = std::env::var("DIALOGS") {
@@ -75,7 +77,7 @@ async fn every_dialog_is_heard_as_written() {
 }
 
 /// A certificate and the filters, made once for all dialogs.
-fn surroundings(root: &Path, scratch: &Path) -> Surroundings {
+fn surroundings(root: &Path, scratch: &Path, provider: String) -> Surroundings {
     let identity = wasmilter::net::tls::self_signed(&["mx.example.org"]).unwrap();
     let (certificate, key) = (scratch.join("certificate.pem"), scratch.join("key.pem"));
     std::fs::write(&certificate, &identity.certificate_pem).unwrap();
@@ -94,6 +96,7 @@ fn surroundings(root: &Path, scratch: &Path) -> Surroundings {
         certificate: text(certificate),
         key: text(key),
         configs: text(root.join("tests/dialogs/configs")),
+        provider,
     }
 }
 
@@ -111,6 +114,7 @@ fn set(script: &Script, around: &Surroundings, upstream: SocketAddr) -> Result<S
         "CERTIFICATE" => Some(around.certificate.clone()),
         "KEY" => Some(around.key.clone()),
         "CONFIGS" => Some(around.configs.clone()),
+        "PROVIDER" => Some(around.provider.clone()),
         _ => None,
     };
     let config = config::parse(&text, &path.display().to_string(), &environment).map_err(|e| e.to_string())?;
