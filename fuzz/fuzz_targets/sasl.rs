@@ -1,5 +1,5 @@
 //! Whatever a client says in an exchange: it ends, in a bounded number of steps; a name that comes out can stand in a
-//! log; and nobody is proven who has no key.
+//! log; and nobody is proven who has no key, or no certificate.
 #![no_main]
 
 use base64::Engine as _;
@@ -9,6 +9,8 @@ use wasmilter::smtp::sasl::scram::ScramKeys;
 use wasmilter::smtp::sasl::{Channel, ChannelBinding, Exchange, Mechanism, Secret, Step};
 
 const STEPS_MAX: usize = 4;
+/// Whom the certificate names, where there is one.
+const CERTIFIED: &str = "anna@example.org";
 
 // An octet of choices, and lines, each a message that goes into base64; one that begins with `!` goes as it stands.
 fuzz_target!(|input: &[u8]| {
@@ -21,8 +23,9 @@ fuzz_target!(|input: &[u8]| {
     let channel = Channel {
         binding: (choice & 0x10 != 0).then(|| ChannelBinding::new([7; ChannelBinding::OCTETS])),
         plus_offered: choice & 0x20 != 0,
-        certified: None,
+        certified: (choice & 0x80 != 0).then(|| CERTIFIED.into()),
     };
+    let by_certificate = mechanism == Mechanism::External && channel.certified.is_some();
     let mut lines = lines.iter();
     let first = (choice & 0x40 != 0).then(|| lines.next()).flatten().map(|line| Secret::new(line.clone()));
     let mut step = Exchange::begin(mechanism, first.as_ref(), channel);
@@ -39,7 +42,9 @@ fuzz_target!(|input: &[u8]| {
             }
             Step::Password { identity, .. } | Step::Disproven { identity } => return named(&identity),
             Step::Token { identity, .. } => return identity.iter().for_each(|name| named(name)),
-            Step::Proven { .. } => panic!("proven without a key"),
+            Step::Proven { identity, .. } => {
+                return assert!(by_certificate && identity == CERTIFIED, "proven by nothing");
+            }
             Step::Failed(reply) => return assert!(reply.code >= 500),
         };
     }

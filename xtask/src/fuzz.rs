@@ -12,6 +12,12 @@ const SECONDS: u32 = 60;
 /// One input takes longer than this only where something hangs.
 const INPUT_SECONDS_MAX: u32 = 20;
 
+/// In the order of `Mechanism::ALL`, by which the target `sasl` counts.
+const MECHANISMS: [&str; 7] =
+    ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"];
+/// A bit of the octet that such an input begins with.
+const FIRST_WITH_COMMAND: u8 = 0x40;
+
 /// The words behind `fuzz`.
 pub(crate) fn run_targets(words: &[&str]) -> Outcome {
     let (mut seconds, mut wanted) = (SECONDS, Vec::new());
@@ -92,6 +98,7 @@ fn plant(target: &str, corpus: &Path, dialogs: &[Dialog]) -> Outcome {
                 .filter_map(|line| line.split_once("> "))
                 .map(|(_, params)| params.to_owned().into_bytes())
                 .collect(),
+            "sasl" => exchanges(&dialog.client),
             "line" | "headers" | "body_round_trip" => vec![joined(&dialog.client)],
             "reply" => vec![joined(&dialog.upstream)],
             // Raw octets of a client, and an upstream that offers everything and takes everything.
@@ -104,6 +111,29 @@ fn plant(target: &str, corpus: &Path, dialogs: &[Dialog]) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// What follows an AUTH, as the target `sasl` reads it: an octet that says the mechanism and whether its first message
+/// came with the command, and lines that go as they stand.
+fn exchanges(client: &[String]) -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for (place, line) in client.iter().enumerate() {
+        let Some(rest) = line.strip_prefix("AUTH ") else { continue };
+        let (name, initial) = rest.split_once(' ').map_or((rest, None), |(name, initial)| (name, Some(initial)));
+        let known = MECHANISMS.iter().position(|known| known.eq_ignore_ascii_case(name));
+        let Some(mechanism) = known.and_then(|known| u8::try_from(known).ok()) else { continue };
+        let more = client.iter().skip(place + 1).map(String::as_str).take_while(|line| is_answer(line));
+        let said: Vec<String> = initial.into_iter().chain(more).map(|line| format!("!{line}")).collect();
+        let choice = mechanism | if initial.is_some() { FIRST_WITH_COMMAND } else { 0 };
+        // Once as it is, once with all that a TLS connection can have to tell.
+        seeds.extend([choice, choice | 0xb0].map(|choice| [&[choice][..], said.join("\n").as_bytes()].concat()));
+    }
+    seeds
+}
+
+/// Whether a client's line could be part of an exchange; a command of one word among seeds does no harm.
+fn is_answer(line: &str) -> bool {
+    line.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"+/=*!".contains(&octet)) && line != "QUIT"
 }
 
 /// What a folder holds, in the order of names.
