@@ -1,6 +1,6 @@
 //! `GET /filters` and `POST /filters/NAME/reload`.
 //!
-//! The second is the one request that changes anything. It is for programs of this machine: from loopback only, whatever
+//! The second changes something. It is for programs of this machine: from loopback only, whatever
 //! address is listened on, and with a header that no form of a web page and no foreign script can send unasked. What is
 //! sent with it is not read.
 
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::listener::Limited;
-use super::{NO_STORE, Shown};
+use super::{NO_STORE, ORDER_HEADER, Shown};
 
-/// The header, and what it must say.
-pub const RELOAD_HEADER: (&str, &str) = ("x-wasmilter", "reload");
+/// What [`ORDER_HEADER`] must say.
+pub const ORDER_RELOAD: &str = "reload";
 /// Octets of a filter's name.
 const NAME_BYTES_MAX: usize = 256;
 
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Filters {
 
 /// Who is connected.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(SocketAddr);
+pub(super) struct Peer(pub(super) SocketAddr);
 
 impl Connected<IncomingStream<'_, Limited>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Limited>) -> Peer {
@@ -72,8 +72,8 @@ pub(super) async fn reload(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(why) = allowed(peer.ip(), &headers) {
-        return failed(StatusCode::FORBIDDEN, why);
+    if let Err(why) = allowed(peer.ip(), &headers, ORDER_RELOAD) {
+        return failed(StatusCode::FORBIDDEN, &why);
     }
     if name.len() > NAME_BYTES_MAX {
         return failed(StatusCode::NOT_FOUND, "no filter has a name of this length");
@@ -90,17 +90,18 @@ pub(super) async fn reload(
     }
 }
 
-fn allowed(peer: IpAddr, headers: &HeaderMap) -> Result<(), &'static str> {
+/// Whether this may give orders, and means to give this one.
+pub(super) fn allowed(peer: IpAddr, headers: &HeaderMap, order: &str) -> Result<(), String> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !peer.to_canonical().is_loopback() {
-        return Err("filters are reloaded from this machine only");
+        return Err("orders are taken from this machine only".to_owned());
     }
-    if text(RELOAD_HEADER.0) != RELOAD_HEADER.1 {
-        return Err("the header `X-Wasmilter: reload` is missing");
+    if text(ORDER_HEADER) != order {
+        return Err(format!("the header `X-Wasmilter: {order}` is missing"));
     }
     // A web page whose own name leads here would be let send the header.
     if !is_this_machine(text(header::HOST.as_str())) {
-        return Err("the header `Host` has to name a loopback address or localhost");
+        return Err("the header `Host` has to name a loopback address or localhost".to_owned());
     }
     Ok(())
 }
@@ -112,7 +113,7 @@ fn is_this_machine(host: &str) -> bool {
     address.or(bare).map_or(name.eq_ignore_ascii_case("localhost"), |ip| ip.to_canonical().is_loopback())
 }
 
-fn failed(status: StatusCode, why: &str) -> Response {
+pub(super) fn failed(status: StatusCode, why: &str) -> Response {
     said(status, &json!({ "error": why }))
 }
 
@@ -137,11 +138,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("host", "localhost".parse().unwrap());
         let here = "127.0.0.1".parse().unwrap();
-        assert!(allowed(here, &headers).unwrap_err().contains("X-Wasmilter"));
-        headers.insert(RELOAD_HEADER.0, RELOAD_HEADER.1.parse().unwrap());
-        assert!(allowed(here, &headers).is_ok());
-        assert!(allowed("192.0.2.1".parse().unwrap(), &headers).unwrap_err().contains("this machine"));
+        assert!(allowed(here, &headers, ORDER_RELOAD).unwrap_err().contains("X-Wasmilter"));
+        headers.insert(ORDER_HEADER, ORDER_RELOAD.parse().unwrap());
+        assert!(allowed(here, &headers, ORDER_RELOAD).is_ok());
+        assert!(allowed(here, &headers, "seen").is_err(), "another order");
+        assert!(allowed("192.0.2.1".parse().unwrap(), &headers, ORDER_RELOAD).unwrap_err().contains("this machine"));
         headers.insert("host", "evil.example".parse().unwrap());
-        assert!(allowed(here, &headers).unwrap_err().contains("Host"));
+        assert!(allowed(here, &headers, ORDER_RELOAD).unwrap_err().contains("Host"));
     }
 }

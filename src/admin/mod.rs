@@ -1,12 +1,13 @@
 //! Floor 9: the operator's door: `GET /metrics`, `/healthz`, `/filters` and `/limits` over HTTP, on a loopback address unless the
-//! configuration says otherwise. It shows, and changes nothing, but for one request from this machine: a filter is read
-//! again ([`filters`]).
+//! configuration says otherwise. It shows, and changes nothing, but for two requests from this machine: a filter is read
+//! again ([`filters`]), an address has logged in elsewhere ([`seen`]).
 //!
 //! It is the last to go at shutdown, so that a load balancer sees 503 while sessions end. Connections are bounded in
 //! number and in time: it is no place to wait at.
 
 mod filters;
 mod listener;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +25,12 @@ use tokio::net::TcpListener;
 use crate::config;
 use crate::report::Metrics;
 
-pub use filters::{Exchanged, Filters, Order, RELOAD_HEADER};
+pub use filters::{Exchanged, Filters, ORDER_RELOAD, Order};
 pub use listener::{CONNECTION_TIME_MAX, CONNECTIONS_MAX};
+pub use seen::{ORDER_SEEN, Seeing};
+
+/// Says which order a request is; no web page can send it unasked.
+pub const ORDER_HEADER: &str = "x-wasmilter";
 
 /// How the gateway is, at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +68,7 @@ struct Shown {
     health: Box<dyn Fn() -> Health + Send + Sync>,
     filters: Filters,
     limits: Listing,
+    seeing: Seeing,
     began: Instant,
 }
 
@@ -91,14 +97,17 @@ impl Admin {
         health: impl Fn() -> Health + Send + Sync + 'static,
         filters: Filters,
         limits: Listing,
+        seeing: Seeing,
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
-        let shown = Arc::new(Shown { metrics, health: Box::new(health), filters, limits, began: Instant::now() });
+        let shown =
+            Arc::new(Shown { metrics, health: Box::new(health), filters, limits, seeing, began: Instant::now() });
         let router = Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(healthz))
             .route("/filters", get(filters::list))
             .route("/limits", get(limits_list))
+            .route("/seen/{address}", post(seen::seen))
             .route("/filters/{name}/reload", post(filters::reload))
             .with_state(shown);
         let service = router.into_make_service_with_connect_info::<filters::Peer>();

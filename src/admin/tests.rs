@@ -48,6 +48,10 @@ async fn start() -> Running {
         health,
         filters,
         Box::new(|| serde_json::json!([{ "name": "one" }])),
+        Box::new(|address, ttl| match ttl.as_secs() {
+            7 => Err("not now".to_owned()),
+            seconds => Ok(serde_json::json!({ "address": address, "seconds": seconds })),
+        }),
         async move {
             let _ = stopped.await;
         },
@@ -118,7 +122,7 @@ async fn a_connection_that_only_waits_is_cut() {
 }
 
 #[tokio::test]
-async fn a_filter_is_exchanged_only_by_who_says_so() {
+async fn orders_are_taken_only_from_who_says_so() {
     let running = start().await;
     let limits = ask(running.address, "GET /limits HTTP/1.1").await;
     assert!(limits.starts_with("HTTP/1.1 200 ") && limits.contains(r#"[{"name":"one"}]"#), "{limits}");
@@ -133,6 +137,15 @@ async fn a_filter_is_exchanged_only_by_who_says_so() {
         ("POST /filters/good/reload HTTP/1.1\r\nX-Wasmilter: reload\r\nHost: evil.example", 400),
         ("GET /filters/good/reload HTTP/1.1\r\nX-Wasmilter: reload", 405),
         ("POST /filters HTTP/1.1\r\nX-Wasmilter: reload", 405),
+        ("POST /seen/192.0.2.1?seconds=60 HTTP/1.1\r\nX-Wasmilter: seen", 200),
+        ("POST /seen/2001:db8::1?seconds=60 HTTP/1.1\r\nX-Wasmilter: seen", 200),
+        ("POST /seen/192.0.2.1?seconds=7 HTTP/1.1\r\nX-Wasmilter: seen", 422),
+        ("POST /seen/192.0.2.1?seconds=60 HTTP/1.1\r\nX-Wasmilter: reload", 403),
+        ("POST /seen/192.0.2.1?seconds=60 HTTP/1.1\r\nContent-Type: text/plain", 403),
+        ("POST /seen/192.0.2.1?seconds=0 HTTP/1.1\r\nX-Wasmilter: seen", 400),
+        ("POST /seen/192.0.2.1 HTTP/1.1\r\nX-Wasmilter: seen", 400),
+        ("POST /seen/192.0.2.0%2F24?seconds=60 HTTP/1.1\r\nX-Wasmilter: seen", 400),
+        ("GET /seen/192.0.2.1?seconds=60 HTTP/1.1\r\nX-Wasmilter: seen", 405),
     ] {
         let answer = ask(running.address, request).await;
         // Two Hosts are no request at all.

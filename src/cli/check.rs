@@ -194,7 +194,9 @@ fn summary(config: &Config, chain: Option<&Chain>) -> String {
     let networks = config.relay.trusted_networks.iter().map(ToString::to_string);
     let logins = config.listeners.iter().filter(|listener| listener.auth != ListenerAuth::Off);
     let logins = logins.map(|listener| format!("whoever logs in at \"{}\"", listener.name));
-    line(&mut out, "relays for", &list_or(networks.chain(logins), "nobody"));
+    let seen = config.listeners.iter().filter(|listener| listener.after_login);
+    let seen = seen.map(|listener| format!("whoever has logged in elsewhere lately, at \"{}\"", listener.name));
+    line(&mut out, "relays for", &list_or(networks.chain(logins).chain(seen), "nobody"));
     for filter in &config.filters {
         line(&mut out, "filters with", &filter_line(config, filter));
         if let Some(said) = chain.and_then(|chain| described(chain, &filter.name)) {

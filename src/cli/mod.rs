@@ -3,11 +3,13 @@
 
 pub mod check;
 pub mod demo;
+mod door;
 pub mod filter;
 pub mod load;
 pub mod passwd;
 pub mod policy;
 pub mod probe;
+pub mod seen;
 pub mod serve;
 pub mod sink;
 
@@ -37,6 +39,8 @@ enum Command {
     Passwd(passwd::Passwd),
     /// Ask a mail server what it offers to a gateway in front of it, and how it reads what it should not be sent.
     Probe(probe::Probe),
+    /// Tell the running gateway that somebody has logged in from an address elsewhere, and may send from there.
+    Seen(seen::Seen),
     /// Run a small mail server that stores a Maildir: an upstream to try things with.
     Sink(sink::Sink),
     /// Make filters, build them, look into them, try them on mail, test and measure them.
@@ -65,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::ExplainPolicy(args) => policy::explain::run(&args),
         Command::Passwd(args) => passwd::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::Seen(args) => seen::run(&args),
         Command::Sink(args) => sink::run(&args),
         Command::Filter(command) => filter::run(&command),
         Command::Demo(args) => demo::run(&args),

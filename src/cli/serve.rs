@@ -164,8 +164,10 @@ fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>, ord
     let filters = Filters { list: Box::new(move || listed.filters()), orders: orders.clone() };
     let limited = Arc::clone(gateway);
     let limits = Box::new(move || limited.shown_limits());
+    let told = Arc::clone(gateway);
+    let seeing = Box::new(move |address, ttl| told.saw(address, ttl));
     let stopped = async move { stopped.cancelled().await };
-    let serving = admin.serve(gateway.metrics().clone(), health, filters, limits, stopped);
+    let serving = admin.serve(gateway.metrics().clone(), health, filters, limits, seeing, stopped);
     tokio::spawn(serving);
     Door { settings: settings.clone(), stop }
 }

@@ -55,6 +55,6 @@ pub use signing::{SigningKey, minisign_key_id};
 pub use state::*;
 pub use tables::*;
 pub use types::*;
-pub use units::{show_duration, show_size};
+pub use units::{parse_duration, show_duration, show_size};
 pub use url::Url;
 pub use when::When;

@@ -63,6 +63,7 @@ pub(super) const LISTENER: Shape = Shape {
         "help",
         "strict-addresses",
         "sender-login",
+        "after-login",
     ],
 };
 

@@ -91,6 +91,8 @@ pub struct Listener {
     pub help: Option<String>,
     /// Whose address the sender has to be, where somebody has logged in.
     pub sender_login: Option<SenderLogin>,
+    /// From an address that has logged in elsewhere lately, anything may be sent, without a login.
+    pub after_login: bool,
     /// Addresses must be in the exact form of RFC 5321 4.1.2.
     pub strict_addresses: bool,
 }

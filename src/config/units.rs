@@ -49,7 +49,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// What is wrong with it, as the end of a sentence.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut total_ms: u64 = 0;
     let mut left = text.trim();
     loop {
@@ -82,8 +82,11 @@ pub(super) fn rate(text: &str) -> Result<Rate, String> {
         None => (rest.trim(), None),
     };
     let count = whole(count.trim())?;
-    let per =
-        if time.starts_with(|c: char| c.is_ascii_digit()) { duration(time)? } else { duration(&format!("1{time}"))? };
+    let per = if time.starts_with(|c: char| c.is_ascii_digit()) {
+        parse_duration(time)?
+    } else {
+        parse_duration(&format!("1{time}"))?
+    };
     let burst = burst.map_or(Ok(count), whole)?;
     if count == 0 || burst == 0 || per.is_zero() {
         return Err("allows nothing at all, for ever".to_owned());
@@ -186,12 +189,12 @@ mod tests {
 
     #[test]
     fn durations() {
-        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
-        assert_eq!(duration("1h 30min"), Ok(Duration::from_secs(5400)));
-        assert_eq!(duration("1h30min"), Ok(Duration::from_secs(5400)));
-        assert_eq!(duration("500 ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("1h 30min"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("1h30min"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("500 ms"), Ok(Duration::from_millis(500)));
         for bad in ["", "30", "5m", "s", "1.5s", "-1s", "1h30", "99999999999999999d"] {
-            assert!(duration(bad).is_err(), "{bad}");
+            assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }
 
@@ -213,7 +216,7 @@ mod tests {
         }
         for ms in [0u64, 1, 999, 1000, 60_000, 61_000, 3_600_000, 86_400_000] {
             let time = Duration::from_millis(ms);
-            assert_eq!(duration(&show_duration(time)), Ok(time));
+            assert_eq!(parse_duration(&show_duration(time)), Ok(time));
         }
     }
 }

@@ -159,7 +159,7 @@ impl<'a> Value<'a> {
 
     /// A time between these.
     pub(super) fn duration(&self, bounds: RangeInclusive<Duration>) -> Result<Duration, Problem> {
-        let time = self.parsed("a time", units::TIME_HELP, units::duration)?;
+        let time = self.parsed("a time", units::TIME_HELP, units::parse_duration)?;
         if bounds.contains(&time) {
             return Ok(time);
         }

@@ -1,7 +1,7 @@
 //! Replaying a dialog against the gateway: as written, one octet a packet, and whole groups in one packet.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use crate::server::{Environment, Gateway, Generation};
 
 /// Lines that were said meanwhile.
 const MEANWHILE_MAX: usize = 20;
+/// Longer than any dialog.
+const SEEN_FOR: Duration = Duration::from_secs(3_600);
 /// The client's port, as filters see it.
 const CLIENT_PORT: u16 = 4_321;
 
@@ -47,6 +49,8 @@ pub struct Setting {
     /// None: a dialog may not turn it.
     pub clock: Option<TurnClock>,
     pub prepare: Option<Prepare>,
+    /// From there somebody has logged in elsewhere just before.
+    pub seen: Option<IpAddr>,
 }
 
 impl std::fmt::Debug for Setting {
@@ -107,7 +111,7 @@ impl Stage {
         let broken = |error: std::io::Error| Why::Other(format!("no loopback connection: {error}"));
         let ehlo = (!script.handshake).then(|| script.ehlo_answer());
         let upstream = Upstream::start(Manners { ehlo }).await.map_err(broken)?;
-        let Setting { config, environment, clock, prepare } = set(upstream.address)?;
+        let Setting { config, environment, clock, prepare, seen } = set(upstream.address)?;
         let first = config.listeners.first().map(|listener| listener.name.clone());
         let listener = script.listener.clone().or(first).unwrap_or_default();
         if config.listeners.iter().all(|known| known.name != listener) {
@@ -118,6 +122,9 @@ impl Stage {
             prepare(&generation.chain())?;
         }
         let gateway = Gateway::new(generation, Metrics::install().map_err(|error| error.to_string())?);
+        if let Some(address) = seen {
+            gateway.saw(address, SEEN_FOR)?;
+        }
         let socket = TcpListener::bind("127.0.0.1:0").await.map_err(broken)?;
         let client = TcpStream::connect(socket.local_addr().map_err(broken)?).await.map_err(broken)?;
         client.set_nodelay(true).map_err(broken)?;

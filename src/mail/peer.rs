@@ -82,6 +82,9 @@ pub struct SessionFacts {
     pub hello: Option<Hello>,
     pub tls: Option<Arc<TlsFacts>>,
     pub auth: Option<Arc<AuthFacts>>,
+    /// Somebody has logged in from this address lately, elsewhere, and the listener takes that for leave to send. It is
+    /// nobody's identity.
+    pub after_login: bool,
     /// What proxies and mail servers in front of us said.
     pub introduced: Option<Arc<Introduced>>,
 }
@@ -100,6 +103,7 @@ impl SessionFacts {
             hello: None,
             tls: None,
             auth: None,
+            after_login: false,
             introduced: None,
         }
     }

@@ -7,6 +7,7 @@ use super::access::plain;
 use super::sender::without_extension;
 use super::tables::Tables;
 use crate::config::{Relay, holds};
+use crate::mail::SessionFacts;
 use crate::smtp::ForwardPath;
 
 /// What the session is, as far as relaying is concerned.
@@ -14,14 +15,39 @@ use crate::smtp::ForwardPath;
 pub enum Standing {
     /// May send to our domains only.
     Stranger,
-    /// A trusted network or an authenticated session: may send anywhere.
+    /// A trusted network, an authenticated session, or an address that has logged in elsewhere: may send anywhere.
     MayRelay,
 }
 
-/// The standing of a client: authenticated, or from a network the operator named.
+/// What a client has to show for itself beside its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    Nothing,
+    /// It has logged in here.
+    Login,
+    /// Somebody has logged in elsewhere from its address, where the listener takes that.
+    AfterLogin,
+}
+
+impl Known {
+    #[must_use]
+    pub fn of(facts: &SessionFacts) -> Known {
+        match (&facts.auth, facts.after_login) {
+            (Some(_), _) => Known::Login,
+            (None, true) => Known::AfterLogin,
+            (None, false) => Known::Nothing,
+        }
+    }
+}
+
+/// The standing of a client: known, or from a network the operator named.
 #[must_use]
-pub fn standing(relay: &Relay, address: IpAddr, authenticated: bool) -> Standing {
-    if authenticated || holds(&relay.trusted_networks, address) { Standing::MayRelay } else { Standing::Stranger }
+pub fn standing(relay: &Relay, address: IpAddr, known: Known) -> Standing {
+    if known != Known::Nothing || holds(&relay.trusted_networks, address) {
+        Standing::MayRelay
+    } else {
+        Standing::Stranger
+    }
 }
 
 /// Why a recipient is refused.

@@ -126,6 +126,7 @@ mod tests {
 
     fn facts() -> SessionFacts {
         SessionFacts {
+            after_login: false,
             id: "5f3a".into(),
             listener: "mx".into(),
             peer: "[2001:db8::1]:4711".parse().unwrap(),

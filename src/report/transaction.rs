@@ -137,6 +137,7 @@ impl Transaction<'_> {
             client_certificate = tls.and_then(|tls| tls.client_subject.as_deref()),
             client_fingerprint = tls.and_then(|tls| tls.client_fingerprint.as_deref()),
             identity = facts.auth.as_ref().map(|auth| &*auth.identity),
+            after_login = (facts.after_login && facts.auth.is_none()).then_some(true),
             sender = ?Sender(self.sender),
             recipients = ?Recipients(self.recipients),
             recipient_count = self.recipients.len(),
@@ -334,6 +335,7 @@ mod tests {
 
     fn facts() -> SessionFacts {
         SessionFacts {
+            after_login: false,
             id: "5f3a".into(),
             listener: "submission".into(),
             peer: "192.0.2.1:4711".parse().unwrap(),

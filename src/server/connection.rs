@@ -246,6 +246,9 @@ impl Connection {
         Some(match heard {
             Heard::Line(_) if self.gateway.shutdown.begun() => self.session.handle(Input::Shutdown),
             Heard::Line(range) => {
+                if self.session.asks_after_login() {
+                    self.session.set_after_login(self.gateway.has_seen(self.session.facts().peer.ip()));
+                }
                 let line = self.io.input(range);
                 // What answers a challenge is a secret.
                 self.record.command(if expect == Expect::Command { line } else { &[] });

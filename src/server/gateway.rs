@@ -19,6 +19,7 @@ use crate::policy::tables::Tables;
 use crate::report::Metrics;
 use crate::session::Question;
 use crate::smtp::Reply;
+use crate::state::addresses::Addresses;
 use crate::state::answers::Answers;
 use crate::state::keyed::HashKey;
 use crate::state::limits::Limits;
@@ -225,6 +226,8 @@ pub struct Gateway {
     generation: ArcSwap<Generation>,
     pub(super) limits: Limits,
     names: HashKey,
+    /// From which somebody has logged in elsewhere.
+    pub(super) addresses: Arc<Addresses>,
     pub(super) overload: Overload,
     pub(super) metrics: Metrics,
     pub(super) buffers: BodyBuffers,
@@ -247,6 +250,7 @@ impl Gateway {
         Arc::new(Gateway {
             limits,
             names,
+            addresses: Arc::default(),
             overload,
             generation: ArcSwap::from_pointee(generation),
             metrics,
@@ -292,6 +296,7 @@ impl Gateway {
     /// For a timer: rate limits give the memory of those who were quiet back.
     pub fn sweep(&self) {
         self.limits.sweep();
+        self.addresses.sweep(std::time::Instant::now());
         self.look_at_load();
     }
 

@@ -234,6 +234,7 @@ impl Gateway {
                 numbers.push(Box::new(CountersPart(Arc::clone(&profile.name), Arc::clone(&memory.counters))));
             }
         }
+        parts.push(Box::new(Arc::clone(&self.addresses)));
         parts.extend(self.limits.parts());
         parts.extend(numbers);
         parts

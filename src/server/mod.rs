@@ -1,6 +1,7 @@
 //! Floor 9: where all meet: listen, connection, transfer, reload, shutdown.
 
 mod accept;
+mod after_login;
 mod buffers;
 mod client;
 mod connection;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Connect, ListenerAuth};
 use crate::mail::{AbortReason, Edit, Envelope, Sender, Stage, Verdict};
-use crate::policy::relay::Standing;
+use crate::policy::relay::Known;
 use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::params::{BodyKind, MailParams, Param, Params};
 use crate::smtp::sasl::Mechanisms;
@@ -31,7 +31,7 @@ impl Session {
         if listener.require_tls && self.facts.tls.is_none() {
             return self.refuse(replies::TLS_REQUIRED);
         }
-        if listener.auth == ListenerAuth::Required && self.facts.auth.is_none() {
+        if listener.auth == ListenerAuth::Required && Known::of(&self.facts) == Known::Nothing {
             return self.refuse(replies::AUTH_REQUIRED);
         }
         if self.limits.messages.is_some_and(|max| self.transactions >= max) {
@@ -52,7 +52,7 @@ impl Session {
         };
         // RFC 4954 5: who is not trusted to name the submitter has said that it is not known.
         if let Some(submitter) = params.get_mut("AUTH")
-            && self.standing() != Standing::MayRelay
+            && !self.vouches()
         {
             submitter.value = Some("<>".to_owned());
         }

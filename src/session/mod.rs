@@ -32,6 +32,7 @@ use std::sync::Arc;
 use crate::config::{Config, Limits, Listener, Protocol};
 use crate::mail::{AbortReason, Envelope, SessionFacts, TlsFacts};
 use crate::policy;
+use crate::policy::relay::{Known, Standing};
 use crate::policy::tables::Tables;
 use crate::smtp::command::{Command, CommandError};
 use crate::smtp::ehlo::ClientOffer;
@@ -151,6 +152,21 @@ impl Session {
     /// What those who verify logins can serve now; until it is told, what the configuration lets one expect.
     pub fn set_mechanisms(&mut self, served: Mechanisms) {
         self.mechanisms = served;
+    }
+
+    /// Whether it matters to anybody that somebody has logged in from the client's address elsewhere: at this listener,
+    /// and not inside a transaction, which ends as it began.
+    #[must_use]
+    pub fn asks_after_login(&self) -> bool {
+        let inside = matches!(&self.phase, Phase::Addressed(transaction) if transaction.lost.is_none());
+        self.rules.listener().after_login && !inside
+    }
+
+    /// Somebody has, or nobody. To be said before each command as long as it [matters](Session::asks_after_login).
+    pub fn set_after_login(&mut self, after_login: bool) {
+        if self.asks_after_login() && self.facts.after_login != after_login {
+            Arc::make_mut(&mut self.facts).after_login = after_login;
+        }
     }
 
     /// What `Step::Charge` is about: the sender of the transaction at hand or to come, and the recipient.
@@ -394,8 +410,14 @@ impl Session {
         }
     }
 
-    fn standing(&self) -> policy::relay::Standing {
-        policy::relay::standing(&self.config().relay, self.peer(), self.facts.auth.is_some())
+    fn standing(&self) -> Standing {
+        policy::relay::standing(&self.config().relay, self.peer(), Known::of(&self.facts))
+    }
+
+    /// Whether the client is believed what it says of others: not for a login of somebody elsewhere.
+    fn vouches(&self) -> bool {
+        let known = if self.facts.auth.is_some() { Known::Login } else { Known::Nothing };
+        policy::relay::standing(&self.config().relay, self.peer(), known) == Standing::MayRelay
     }
 
     fn set_tls(&mut self, tls: TlsFacts) -> Arc<TlsFacts> {

@@ -164,6 +164,8 @@ fn introduced(before: &SessionFacts, said: Attributes) -> SessionFacts {
         reverse_name,
         hello: said.helo.and_then(Told::known).map(|name| Hello { name, extended }),
         tls: before.tls.as_deref().map(of_the_speaker),
+        // Of another address, as long as nobody has asked.
+        after_login: false,
         auth: login.map(|identity| Arc::new(AuthFacts { mechanism: LOGIN_BY_XCLIENT, identity })),
         introduced: Some(Arc::new(history)),
     }

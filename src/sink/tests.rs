@@ -209,6 +209,7 @@ async fn the_upstream_leg_and_the_sink_understand_each_other() {
     .unwrap();
     let upstream = Upstream::new(&settings, "gw.test", &timeouts, resolver, std::sync::Arc::new(Tcp)).unwrap();
     let mut who = SessionFacts {
+        after_login: false,
         id: "abc".into(),
         listener: "mx".into(),
         peer: "[2001:db8::7]:4321".parse().unwrap(),

@@ -1,6 +1,7 @@
 //! Floor 5: what sessions share: rate limits, kept answers, counters, key-value, tables; its snapshot; and the spool of
 //! a held message.
 
+pub mod addresses;
 pub mod answers;
 pub mod counters;
 pub mod keyed;

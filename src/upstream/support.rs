@@ -25,6 +25,7 @@ use crate::net::tls::{self, Acceptor};
 /// 192.0.2.7:4321, client.test, EHLO client.test.
 pub(super) fn client() -> SessionFacts {
     SessionFacts {
+        after_login: false,
         id: "abc".into(),
         listener: "mx".into(),
         peer: "192.0.2.7:4321".parse().unwrap(),

@@ -40,13 +40,13 @@ impl Dovecot {
     }
 }
 
-fn start(folder: &Path) -> Daemon {
+pub(crate) fn start(folder: &Path) -> Daemon {
     let configuration = folder.join("dovecot.conf");
     Daemon::start(&["/usr/sbin/dovecot", "-F", "-c", configuration.to_str().unwrap()], &folder.join("log"))
 }
 
 /// One is somebody else by another name, one may not log in although the password is right.
-fn users() -> String {
+pub(crate) fn users() -> String {
     let hash = run("openssl", &["passwd", "-6", "correct horse"], "");
     let hash = hash.trim();
     format!(
@@ -57,7 +57,7 @@ fn users() -> String {
     )
 }
 
-fn settings(folder: &Path) -> String {
+pub(crate) fn settings(folder: &Path) -> String {
     let folder = folder.display();
     format!(
         "base_dir = {folder}/run

@@ -8,6 +8,7 @@
 mod asking;
 mod dovecot;
 mod gateway;
+mod imap;
 mod openid;
 mod process;
 mod saslauthd;

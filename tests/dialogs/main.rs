@@ -53,7 +53,7 @@ async fn every_dialog_is_heard_as_written() {
         let name = file.strip_prefix(root).unwrap().display().to_string();
         replays.spawn(async move {
             let script = Script::parse(&std::fs::read_to_string(&file).unwrap()).and_then(|script| {
-                script.knows(&["config", "puppet", "on-fault", "routes", "quarantine"]).map(|()| script)
+                script.knows(&["config", "puppet", "on-fault", "routes", "quarantine", "seen"]).map(|()| script)
             });
             let script = match script {
                 Ok(script) => script,
@@ -118,7 +118,8 @@ fn set(script: &Script, around: &Surroundings, upstream: SocketAddr) -> Result<S
         _ => None,
     };
     let config = config::parse(&text, &path.display().to_string(), &environment).map_err(|e| e.to_string())?;
-    Ok(Setting { config, environment: Environment::default(), clock: None, prepare: None })
+    let seen = script.said("seen").map(|address| address.parse().map_err(|_| "`seen` is no address")).transpose()?;
+    Ok(Setting { config, environment: Environment::default(), clock: None, prepare: None, seen })
 }
 
 /// What the puppet is granted, without tables and routes: also where a configuration says `grants = { PUPPET, … }`.

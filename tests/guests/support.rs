@@ -196,6 +196,7 @@ pub(crate) struct Session {
 
 pub(crate) fn session(chain: &Arc<Chain>) -> Session {
     let facts = SessionFacts {
+        after_login: false,
         id: "s1".into(),
         listener: "mx".into(),
         peer: SocketAddr::from(([192, 0, 2, 7], 4711)),

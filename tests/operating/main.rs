@@ -2,6 +2,7 @@
 #![cfg(feature = "io")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod after_login;
 mod bounds;
 #[path = "../dialogs/components.rs"]
 mod components;

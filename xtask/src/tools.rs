@@ -36,6 +36,7 @@ const MAIL_PROGRAMS: &Programs = &[
 /// Who knows accounts.
 const ACCOUNT_PROGRAMS: &Programs = &[
     ("/usr/sbin/dovecot", "dovecot-core"),
+    ("/usr/lib/dovecot/imap", "dovecot-imapd"),
     ("/usr/sbin/saslauthd", "sasl2-bin"),
     ("/usr/sbin/slapd", "slapd"),
     ("openssl", "openssl"),

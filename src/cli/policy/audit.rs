@@ -113,6 +113,10 @@ pub(super) fn audit(config: &Arc<Config>, tables: &Tables) -> Report {
             report.may_relay(config, tables, &client, &format!("trusted network {network} ({})", network.addr()));
         }
         report.logins(config, tables, place, listener);
+        if let Some(address) = unknown(config).first().filter(|_| listener.after_login) {
+            let client = Client { after_login: true, ..client(place, *address, None) };
+            report.may_relay(config, tables, &client, "an address that has logged in elsewhere lately");
+        }
     }
     report.networks(config);
     report.grants(config);
@@ -156,7 +160,11 @@ impl Report {
     fn may_relay(&mut self, config: &Arc<Config>, tables: &Tables, client: &Client, who: &str) {
         let commands = ["MAIL FROM:<>".to_owned(), "RCPT TO:<user@relay-test.invalid>".to_owned()];
         let exchanges = rehearsal::rehearse(config, tables, client, &commands);
-        let why = if client.login.is_some() { "has logged in" } else { "relay.trusted-networks" };
+        let why = match (&client.login, client.after_login) {
+            (Some(_), _) => "has logged in",
+            (None, true) => "after-login",
+            (None, false) => "relay.trusted-networks",
+        };
         match (heard(&exchanges), exchanges.iter().find(|exchange| exchange.is_refusal())) {
             (Some(_), _) => self.line(&format!("  {who}: relays to anywhere ({why})")),
             (None, Some(refused)) => {
@@ -228,6 +236,7 @@ fn client(listener: usize, address: IpAddr, login: Option<&str>) -> Client {
         helo: "client.relay-test.invalid".to_owned(),
         tls: false,
         login: login.map(str::to_owned),
+        after_login: false,
     }
 }
 

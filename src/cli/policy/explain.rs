@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::rehearsal::{self, Client, Exchange};
 use crate::config::Config;
-use crate::policy::relay::{self, Denied, Permitted};
+use crate::policy::relay::{self, Denied, Known, Permitted};
 use crate::policy::tables::Tables;
 use crate::report::printable;
 use crate::smtp::ForwardPath;
@@ -36,6 +36,9 @@ pub struct Explain {
     /// Who logs in, with the right password; implies --tls.
     #[arg(long, value_name = "LOGIN")]
     user: Option<String>,
+    /// Somebody has just logged in from the client's address elsewhere (`wasmilter seen`).
+    #[arg(long)]
+    after_login: bool,
     /// The client begins TLS (where the listener has it).
     #[arg(long)]
     tls: bool,
@@ -67,6 +70,7 @@ pub fn run(args: &Explain) -> anyhow::Result<ExitCode> {
         helo: args.helo.clone(),
         tls: args.tls || args.user.is_some(),
         login: args.user.clone(),
+        after_login: args.after_login,
     };
     let (text, permitted) = explain(&config, &tables, &client, &args.from, &args.rcpt);
     std::io::stdout().lock().write_all(text.as_bytes())?;
@@ -134,10 +138,22 @@ fn shown(out: &mut String, exchange: &Exchange) {
 /// What relay policy says to this recipient, and why.
 fn by_relay(config: &Config, tables: &Tables, client: &Client, logged_in: bool, recipient: &str) -> String {
     let Ok(path) = ForwardPath::parse(recipient) else { return "not asked, that is no address".to_owned() };
-    let standing = relay::standing(&config.relay, client.address, logged_in);
+    let after_login = client.after_login && config.listeners.get(client.listener).is_some_and(|one| one.after_login);
+    let standing = match (logged_in, after_login) {
+        (true, _) => Known::Login,
+        (false, true) => Known::AfterLogin,
+        (false, false) => Known::Nothing,
+    };
+    let standing = relay::standing(&config.relay, client.address, standing);
     let known = || if relay::is_known(&config.relay, tables, &path) { "" } else { ", and in no table of recipients" };
     match relay::permits(&config.relay, tables, standing, &path) {
         Ok(Permitted::MayRelay) if logged_in => format!("who has logged in may send anywhere{}", known()),
+        Ok(Permitted::MayRelay) if after_login => {
+            format!(
+                "somebody has logged in from its address elsewhere, and the listener takes that (after-login){}",
+                known()
+            )
+        }
         Ok(Permitted::MayRelay) => format!("the client is in a trusted network{}", known()),
         Ok(Permitted::Postmaster) => "Postmaster is for everybody".to_owned(),
         Ok(Permitted::Ours) => format!("the domain is yours{}", known()),

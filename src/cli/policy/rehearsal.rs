@@ -30,6 +30,8 @@ pub(crate) struct Client {
     pub(crate) tls: bool,
     /// Who logs in, with a password that is right.
     pub(crate) login: Option<String>,
+    /// Somebody has logged in from its address elsewhere.
+    pub(crate) after_login: bool,
 }
 
 /// One command, or the banner, and what came of it.
@@ -82,7 +84,8 @@ pub(crate) fn rehearse(config: &Arc<Config>, tables: &Tables, client: &Client, c
     let (limits, _) = policy::limits::for_client(config, client.address);
     let rules = Rules { config: Arc::clone(config), listener: client.listener, tables: tables.clone() };
     let facts = facts(&listener.name, client);
-    let session = Session::new(rules, Arc::new(limits), Arc::new(facts));
+    let mut session = Session::new(rules, Arc::new(limits), Arc::new(facts));
+    session.set_after_login(client.after_login);
     let tls = (client.tls && listener.tls == ListenerTls::Implicit).then(tls);
     Stage {
         session,

@@ -135,6 +135,7 @@ fn explained(
 ) -> (String, bool) {
     let (config, tables) = site(change);
     let client = Client {
+        after_login: false,
         listener,
         address: ip.parse().unwrap(),
         helo: "client.test".to_owned(),
@@ -179,6 +180,26 @@ fn who_decides_is_said() {
     let (text, permitted) = explained(rules, 0, "10.1.2.3", None, "", "b@elsewhere.test");
     assert!(permitted, "{text}");
     says(&text, &["MAIL FROM:<>", "relay policy: the client is in a trusted network"]);
+}
+
+#[test]
+fn a_login_elsewhere_counts_where_it_is_taken() {
+    let taken = |text: &str| text.replacen("name = \"mx\"\n", "name = \"mx\"\nafter-login = true\n", 1);
+    let asked = |change: &dyn Fn(&str) -> String| {
+        let (config, tables) = site(change);
+        let address = "192.0.2.7".parse().unwrap();
+        let (helo, login) = ("client.test".to_owned(), None);
+        let client = Client { listener: 0, address, helo, tls: false, login, after_login: true };
+        explain(&config, &tables, &client, "a@client.test", &["b@elsewhere.test".to_owned()])
+    };
+    let (text, permitted) = asked(&taken);
+    assert!(permitted, "{text}");
+    says(&text, &["relay policy: somebody has logged in from its address elsewhere"]);
+    assert!(!asked(&str::to_owned).1);
+    let (text, surprising) = text_of(taken);
+    assert_eq!(surprising, 0, "{text}");
+    says(&text, &["  an address that has logged in elsewhere lately: relays to anywhere (after-login)"]);
+    assert!(!text_of(str::to_owned).0.contains("logged in elsewhere"));
 }
 
 #[test]

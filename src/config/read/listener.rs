@@ -73,6 +73,7 @@ pub(in crate::config) fn read(
     let vrfy = section.get_or("vrfy", Vrfy::Neutral, |v| v.one_of(VRFY_CHOICES));
     let help = section.get("help", help).unwrap_or_else(|| Some(replies::HELP_TEXT.to_owned()));
     let strict_addresses = section.get_or("strict-addresses", false, Value::flag);
+    let after_login = section.get_or("after-login", false, Value::flag);
     let sender_login = sender_login(section, tables);
     if sender_login.is_some() && auth == ListenerAuth::Off && trust.xclient.is_empty() {
         section.reader.error(
@@ -102,6 +103,7 @@ pub(in crate::config) fn read(
         vrfy,
         help,
         sender_login,
+        after_login,
         strict_addresses,
     })
 }

@@ -11,6 +11,7 @@ use crate::filter::bindings::wasmilter::filter::facts::{Fact, Host};
 use crate::filter::guest::Guest;
 use crate::filter::outside::Checks;
 use crate::mail::{PeerName, SessionFacts};
+use crate::policy::relay::Known;
 
 /// What can be said at every stage.
 const NAMES: [&str; 5] = ["rdns", "standing", "tls", "auth", "client"];
@@ -50,10 +51,11 @@ fn rdns(session: &SessionFacts) -> Fact {
 
 /// Who the client is to relay policy.
 fn standing(session: &SessionFacts, trusted: bool) -> Fact {
-    let outcome = match (&session.auth, trusted) {
-        (Some(_), _) => "authenticated",
-        (None, true) => "trusted-network",
-        (None, false) => "stranger",
+    let outcome = match (Known::of(session), trusted) {
+        (Known::Login, _) => "authenticated",
+        (_, true) => "trusted-network",
+        (Known::AfterLogin, false) => "after-login",
+        (Known::Nothing, false) => "stranger",
     };
     fact("standing", outcome, &[("identity", session.auth.as_ref().map(|auth| auth.identity.to_string()))])
 }

@@ -55,6 +55,7 @@ fn facts(number: u64, dice: &mut Dice) -> SessionFacts {
     let (peer_name, reverse_name) = (pick(name.clone()), pick(name));
     let login = (dice.below(5) == 0).then(|| AuthFacts { mechanism: "PLAIN", identity: format!("n{number}.").into() });
     SessionFacts {
+        after_login: false,
         id: format!("n{number}.").into(),
         peer: format!("192.0.2.1:{}", 10_000 + number).parse().unwrap(),
         peer_name,

@@ -200,6 +200,7 @@ impl Scene<'_> {
         let clock = world.outside.clock.clone();
         let kv = world.kv();
         Ok(Setting {
+            seen: None,
             config,
             environment: Environment { outside: Some(world.outside.clone()), ..Environment::default() },
             clock: Some(Arc::new(move |by| clock.advance(by))),
