@@ -94,6 +94,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let rates = bounds::rates(&top.section("rates", &schema::RATES));
     let limit_shape = ("limit", "limit", &schema::LIMIT);
     let rate_limits = named(top, limit_shape, hosts, |limit: &Limit| &limit.name, limit::read);
+    let alarm_command = limit::alarm(&top.section("alarm", &schema::ALARM), &rate_limits);
     let state = state::read(&top.section("state", &schema::STATE));
     let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
     let engine = service::engine(&top.section("engine", &schema::ENGINE));
@@ -117,6 +118,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
         networks,
         rates,
         rate_limits,
+        alarm_command,
         state,
         timeouts,
         filters,

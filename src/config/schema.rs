@@ -27,6 +27,7 @@ pub(super) const TOP: Shape = Shape {
         "network",
         "rates",
         "limit",
+        "alarm",
         "state",
         "timeouts",
         "filter",
@@ -221,6 +222,8 @@ pub(super) const RATES: Shape = Shape {
     ],
 };
 
+pub(super) const ALARM: Shape = Shape { title: "[alarm]", keys: &["command"] };
+
 pub(super) const LIMIT: Shape = Shape {
     title: "[[limit]]",
     keys: &["name", "listeners", "count", "per", "rate", "at-once", "except", "action", "delay", "reply", "alarm"],
@@ -363,6 +366,7 @@ pub(super) const ALL: &[&Shape] = &[
     &NETWORK_LIMITS,
     &RATES,
     &LIMIT,
+    &ALARM,
     &LIMIT_EXCEPT,
     &STATE,
     &TIMEOUTS,

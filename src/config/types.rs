@@ -45,6 +45,8 @@ pub struct Config {
     pub rates: Rates,
     /// In their order: the first that refuses decides.
     pub rate_limits: Vec<Limit>,
+    /// What is run when one of them with `alarm` is reached: a program and its words; empty: nothing.
+    pub alarm_command: Vec<String>,
     pub state: State,
     pub timeouts: Timeouts,
     /// All filters in the order in which they are asked.

@@ -25,6 +25,7 @@ use crate::state::keyed::HashKey;
 use crate::state::limits::Limits;
 use crate::upstream::{SetupError, Upstream, Upstreams};
 
+use super::alarm::Alarm;
 use super::buffers::BodyBuffers;
 use super::delegation::Delegation;
 use super::overload::Overload;
@@ -229,6 +230,7 @@ pub struct Gateway {
     /// From which somebody has logged in elsewhere.
     pub(super) addresses: Arc<Addresses>,
     pub(super) overload: Overload,
+    pub(super) alarm: Alarm,
     pub(super) metrics: Metrics,
     pub(super) buffers: BodyBuffers,
     pub shutdown: Shutdown,
@@ -252,6 +254,7 @@ impl Gateway {
             names,
             addresses: Arc::default(),
             overload,
+            alarm: Alarm::default(),
             generation: ArcSwap::from_pointee(generation),
             metrics,
             buffers: BodyBuffers::default(),

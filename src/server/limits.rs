@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Counted, Limit, LimitAction};
 use crate::policy::limits::Subject;
+use crate::report::event;
 use crate::report::seldom::Seldom;
-use crate::report::{Metrics, event};
 use crate::smtp::Reply;
 use crate::smtp::replies::{TooMuch, over_limit};
 use crate::state::limits::{Hit, How, RuleGuard, Rules};
@@ -38,10 +38,10 @@ pub(super) enum Door {
 }
 
 impl Ruling {
-    fn of(hits: Vec<Hit>, door: Door, subject: &Subject<'_>, metrics: &Metrics, session: Option<&str>) -> Ruling {
+    fn of(hits: Vec<Hit>, door: Door, subject: &Subject<'_>, gateway: &Gateway, session: Option<&str>) -> Ruling {
         let mut ruling = Ruling::default();
         for hit in hits {
-            tell(&hit, subject, metrics, session);
+            tell(&hit, subject, gateway, session);
             match hit.limit.action {
                 LimitAction::Delay(wait) => ruling.delay = ruling.delay.max(wait),
                 LimitAction::Mark => ruling.tags.push(hit.limit),
@@ -72,8 +72,8 @@ fn refusal(limit: &Limit, door: Door, subject: &Subject<'_>) -> Reply {
     over_limit(code, what, subject.address, limit.reply.as_deref())
 }
 
-fn tell(hit: &Hit, subject: &Subject<'_>, metrics: &Metrics, session: Option<&str>) {
-    let (limit, action) = (&hit.limit, hit.limit.action);
+fn tell(hit: &Hit, subject: &Subject<'_>, gateway: &Gateway, session: Option<&str>) {
+    let (limit, action, metrics) = (&hit.limit, hit.limit.action, &gateway.metrics);
     if action.refuses() {
         metrics.limited(&limit.name);
     }
@@ -83,6 +83,9 @@ fn tell(hit: &Hit, subject: &Subject<'_>, metrics: &Metrics, session: Option<&st
         metrics.limit_alarm(&limit.name);
         if let Some(kept_back) = ALARMS.may_say(&format!("{} {}", limit.name, hit.who), Instant::now()) {
             tracing::warn!(limit = limit.name, key = hit.who, kept_back, "limit alarm");
+            let generation = gateway.generation();
+            let command = &generation.config().alarm_command;
+            gateway.alarm.raise(command, limit, &hit.who, kept_back, subject, session);
         }
     }
 }
@@ -101,13 +104,13 @@ impl Gateway {
         if checks.is_empty() {
             return Ruling::default();
         }
-        Ruling::of(Rules::decide(checks), door, subject, &self.metrics, session)
+        Ruling::of(Rules::decide(checks), door, subject, self, session)
     }
 
     /// A client comes in: connections, those open at once, and the errors it made before.
     pub(super) async fn enter(&self, subject: &Subject<'_>) -> (RuleGuard, Ruling) {
         let (guard, hits) = self.limits.rules().enter(subject);
-        let ruling = Ruling::of(hits, Door::Connection, subject, &self.metrics, None);
+        let ruling = Ruling::of(hits, Door::Connection, subject, self, None);
         if ruling.refusal.is_some() {
             return (guard, ruling);
         }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod after_login;
+mod alarm;
 mod buffers;
 mod client;
 mod connection;

@@ -46,11 +46,24 @@ fn limits_at_the_door_are_heard_logged_and_shown() {
                   action = \"refuse\"\nalarm = true\n[[limit]]\nname = \"errors\"\ncount = \"errors\"\n\
                   per = [\"address\"]\nrate = \"1/1h burst 2\"\nreply = \"Learn to speak\"\n[[limit]]\nname = \"often\"\n\
                   count = \"messages\"\nrate = \"1/1h\"\naction = \"mark\"\n";
-    let mut gateway = Gateway::start(upstream.address, limits);
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe").display().to_string();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let alarm = format!("[alarm]\ncommand = [\"/bin/sh\", \"-c\", \"env > $0\", \"{pipe}\"]\n");
+    let mut gateway = Gateway::start(upstream.address, &format!("{limits}{alarm}"));
     let (mut first, mut second) = (Client::connect(gateway.mx), Client::connect(gateway.mx));
     assert_eq!(first_words(gateway.mx).1, "554 5.7.1 Error: too many connections from 127.0.0.1\r\n");
     gateway.wait_for("limit=open action=refuse key=");
     gateway.wait_for("limit alarm");
+    // The program was run, and knows whom the limit met, and nothing of what we have in our own environment.
+    let told = std::fs::read_to_string(&pipe).unwrap();
+    for line in ["WASMILTER_LIMIT=open", "WASMILTER_KEY=network=127.0.0.0/24", "WASMILTER_ADDRESS=127.0.0.1"] {
+        assert!(told.lines().any(|heard| heard == line), "{told}");
+    }
+    assert!(
+        told.lines().all(|line| ["WASMILTER_", "PATH=", "PWD="].iter().any(|name| line.starts_with(name))),
+        "{told}"
+    );
     let shown = gateway.get("/limits").1;
     assert!(shown.contains(r#""who":"network=127.0.0.0/24""#), "{shown}");
     let metrics = gateway.get("/metrics").1;

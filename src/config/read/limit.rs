@@ -23,6 +23,11 @@ const PER_HELP: &str = "choose from \"address\", \"network/24,64\" (bits of IPv4
 const BYTES_HELP: &str = "write how much in how long, and how much at once if that differs: \"100 MiB/1h\" or \
                           \"100 MiB/1h burst 500 MiB\"";
 
+const ALARM_WORDS_MAX: usize = 20;
+const ALARM_WORD_BYTES_MAX: usize = 4_096;
+const ALARM_HELP: &str = "write its whole path, and each word for itself: [\"/usr/local/bin/tell\", \"postmaster\"]; it is \
+                          started as it is, without a shell";
+
 /// What `action` says, before `delay` is known.
 #[derive(Clone, Copy, PartialEq)]
 enum Said {
@@ -59,6 +64,25 @@ pub(in crate::config) fn read(section: &Section<'_>, listeners: &[&str]) -> Opti
     }
     let alarm = section.get_or("alarm", false, Value::flag);
     Some(Limit { name: name?, listeners, count: count?, per: per?, most: most?, except, action: action?, reply, alarm })
+}
+
+/// `command` of `[alarm]`.
+pub(in crate::config) fn alarm(section: &Section<'_>, limits: &[Limit]) -> Vec<String> {
+    let command = section.get_or("command", Vec::new(), |v| {
+        let words = v.list(Value::text);
+        let sound = |word: &String| word.len() <= ALARM_WORD_BYTES_MAX && !word.contains('\0');
+        match words.first() {
+            Some(program) if program.starts_with('/') && words.len() <= ALARM_WORDS_MAX && words.iter().all(sound) => {
+                Ok(words)
+            }
+            _ => Err(v.error("is no program with its words").help(ALARM_HELP)),
+        }
+    });
+    if let Some(value) = section.value("command").filter(|_| !limits.iter().any(|limit| limit.alarm)) {
+        let problem = Problem::at(value.head(), "no [[limit]] has alarm = true").label("this is never run");
+        section.reader.warn(problem.help("write alarm = true where somebody should hear of it"));
+    }
+    command
 }
 
 fn name(value: &Value<'_>) -> Result<String, Problem> {
