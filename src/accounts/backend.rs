@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{AuthBackend, AuthBackendKind};
 use crate::smtp::sasl::scram::ScramKeys;
-use crate::smtp::sasl::{Mechanisms, Secret};
+use crate::smtp::sasl::{Mechanisms, Name, Secret};
 use crate::state::limits::LoginStanding;
 
 use super::file::{PasswordFile, PasswordFileError};
@@ -71,7 +71,7 @@ pub(super) struct Backend {
 
 enum Kind {
     File(Arc<PasswordFile>),
-    Remote(Box<Remote>),
+    Remote(Arc<Remote>),
 }
 
 impl Backend {
@@ -80,7 +80,7 @@ impl Backend {
     pub(super) fn load(settings: &AuthBackend, reach: &Reach<'_>) -> Result<Backend, BackendError> {
         let kind = match &settings.kind {
             AuthBackendKind::File { path } => Kind::File(Arc::new(PasswordFile::load(path)?)),
-            AuthBackendKind::Remote(remote) => Kind::Remote(Box::new(Remote::new(&settings.name, remote, reach)?)),
+            AuthBackendKind::Remote(remote) => Kind::Remote(Arc::new(Remote::new(&settings.name, remote, reach)?)),
         };
         Ok(Backend { name: settings.name.clone(), cache: settings.cache, kind })
     }
@@ -105,6 +105,20 @@ impl Backend {
             Kind::File(file) if file.scram_accounts() < file.count() => Mechanisms::PASSWORDS,
             Kind::File(_) | Kind::Remote(_) => self.serves(),
         }
+    }
+
+    /// The one that is asked over a connection.
+    pub(super) fn remote(&self) -> Option<&Arc<Remote>> {
+        match &self.kind {
+            Kind::Remote(remote) => Some(remote),
+            Kind::File(_) => None,
+        }
+    }
+
+    /// Whether it has exchanges by this mechanism itself, as far as that is known.
+    pub(super) fn relays(&self, name: Name) -> bool {
+        let offers = |remote: &Arc<Remote>| remote.offered().is_none_or(|offered| offered.contains(&name));
+        name.can_be_relayed() && self.remote().is_some_and(offers)
     }
 
     /// The keys for SCRAM of an account.

@@ -14,12 +14,14 @@
 mod backend;
 mod cache;
 mod dovecot;
+mod exchange;
 mod file;
 mod hash;
 mod hashing;
 mod http;
 mod ldap;
 mod oauth;
+mod offer;
 mod remote;
 mod saslauthd;
 #[cfg(test)]
@@ -36,17 +38,19 @@ use crate::config;
 use crate::mail::SessionFacts;
 use crate::report::backend::asked;
 use crate::smtp::sasl::scram::{self, ScramKeys};
-use crate::smtp::sasl::{Mechanisms, Secret};
+use crate::smtp::sasl::{Name, Secret, Served, Way};
 use crate::state::limits::LoginStanding;
 
 pub use backend::BackendError;
 use backend::{Backend, KeysVerdict, Verdict};
 use cache::Cache;
+pub use exchange::{EXCHANGE_SECONDS_MAX, Exchange, Turn};
 pub use file::{LineFault, NAME_OCTETS_MAX, PASSWORD_FILE_BYTES_MAX, PasswordFile, PasswordFileError};
 pub use file::{name_fault, with_entry};
 pub use hash::{HashFault, MakeFault, Scheme, StoredHash, make};
 use hashing::Hashing;
 pub use hashing::{TURN_WAIT_MAX, WAITING_MAX};
+use offer::Offer;
 pub use remote::Reach;
 use remote::Remote;
 
@@ -82,7 +86,7 @@ pub enum Verification {
 /// The backends of a configuration, set up and not in use yet.
 pub struct Backends {
     list: Vec<Backend>,
-    mechanisms: Option<Mechanisms>,
+    mechanisms: Option<Vec<Name>>,
     hashing_max: usize,
     cache_entries_max: usize,
 }
@@ -97,7 +101,7 @@ pub struct Accounts {
 
 struct Current {
     backends: Vec<Backend>,
-    mechanisms: Mechanisms,
+    offer: Offer,
     hashing: Hashing,
     /// None where no backend wants it.
     cache: Option<Cache>,
@@ -123,7 +127,7 @@ impl Backends {
     pub fn load(settings: &config::Auth, reach: &Reach<'_>) -> Result<Backends, BackendError> {
         Ok(Backends {
             list: settings.backends.iter().map(|one| Backend::load(one, reach)).collect::<Result<_, _>>()?,
-            mechanisms: settings.mechanisms,
+            mechanisms: settings.mechanisms.clone(),
             hashing_max: settings.hashing_concurrent_max,
             cache_entries_max: settings.cache_entries_max,
         })
@@ -133,10 +137,10 @@ impl Backends {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut all: Vec<String> = self.list.iter().flat_map(Backend::warnings).cloned().collect();
-        let wanted = self.mechanisms.unwrap_or(Mechanisms::NONE).without(Mechanisms::CERTIFICATES);
-        let in_vain = wanted.without(self.list.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.serves())));
+        let in_vain = offer::in_vain(&self.list, self.mechanisms.as_deref().unwrap_or_default());
         if !in_vain.is_empty() {
-            all.push(format!("[auth] names {in_vain} among the mechanisms, and no account can use it"));
+            let names = in_vain.iter().map(Name::as_str).collect::<Vec<_>>().join(" ");
+            all.push(format!("[auth] names {names} among the mechanisms, and no account can use it"));
         }
         all
     }
@@ -164,8 +168,28 @@ impl Accounts {
 
     /// The mechanisms that can be offered now.
     #[must_use]
-    pub fn mechanisms(&self) -> Mechanisms {
-        self.current.load().mechanisms
+    pub fn mechanisms(&self) -> Arc<Served> {
+        let current = self.current.load();
+        current.offer.now(&current.backends)
+    }
+
+    /// Begins to find out what backends offer that say it themselves. To be called within the runtime, once when these
+    /// accounts come into use and once after each [`reload`](Self::reload).
+    pub fn begin(&self) {
+        drop(tokio::spawn(offer::learn(Arc::downgrade(&self.current.load_full()))));
+    }
+
+    /// Begins an exchange by a mechanism that is [relayed](Way::Relayed), with the first backend that has it. Safe to
+    /// cancel: the exchange ends then.
+    pub async fn exchange(&self, client: &Client<'_>, mechanism: Name, initial: Option<&Secret>) -> Turn {
+        let current = self.current.load_full();
+        let relayed = offer::way(&current.backends, mechanism) == Some(Way::Relayed(mechanism));
+        let remote = current.backends.iter().filter(|backend| relayed && backend.relays(mechanism));
+        match remote.filter_map(Backend::remote).next() {
+            Some(remote) => Exchange::begin(remote, client, mechanism, initial).await,
+            // It was offered, and the backend has changed since.
+            None => Turn::Unavailable,
+        }
     }
 
     /// Whether this is the account's password. Names are compared octet for octet. Safe to cancel.
@@ -235,18 +259,9 @@ fn first_line(path: &std::path::Path) -> std::io::Result<config::Password> {
 impl Current {
     fn new(backends: Backends, hashing: Hashing) -> Current {
         let Backends { list, mechanisms, cache_entries_max, .. } = backends;
-        let served = list.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.serves()));
-        // SCRAM unasked only where everybody has keys for it: programs that could use it do, and fail for all others.
-        // Those who have tokens have no password, and their programs know it.
-        let with_passwords = list.iter().filter(|backend| !backend.serves().and(Mechanisms::PASSWORDS).is_empty());
-        let scram = with_passwords.fold(Mechanisms::SCRAM.and(served), |all, backend| all.and(backend.serves_all()));
-        let offered = match mechanisms {
-            Some(wanted) => wanted.and(served.or(Mechanisms::CERTIFICATES)),
-            None => served.without(Mechanisms::SCRAM).or(scram),
-        };
         let remembers = list.iter().any(|backend| backend.cache.is_some());
         Current {
-            mechanisms: offered,
+            offer: Offer::of(mechanisms),
             cache: if remembers { Cache::new(cache_entries_max) } else { None },
             backends: list,
             hashing,

@@ -8,10 +8,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backend::Verdict;
 use super::dovecot::Dovecot;
+use super::exchange::{Said, Talk};
 use super::http::Http;
 use super::ldap::Ldap;
 use super::oauth::Oauth;
@@ -21,7 +22,7 @@ use crate::config::{AuthRemote, AuthService};
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
 use crate::report::{Seldom, backend as told};
-use crate::smtp::sasl::{CREDENTIAL_OCTETS_MAX, Mechanisms, Secret};
+use crate::smtp::sasl::{CREDENTIAL_OCTETS_MAX, Mechanism, Mechanisms, Name, Secret};
 
 /// Why there was no answer that counts, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,8 @@ pub(super) struct Remote {
     name: String,
     timeout: Duration,
     places: Semaphore,
+    /// Of exchanges, which wait for clients: apart, so that those who wait keep no answer from anybody.
+    exchanges: Arc<Semaphore>,
     said: Seldom,
     service: Service,
 }
@@ -77,15 +80,75 @@ impl Remote {
             name: name.to_owned(),
             timeout: settings.timeout,
             places: Semaphore::new(settings.concurrent_max),
+            exchanges: Arc::new(Semaphore::new(settings.concurrent_max)),
             said: Seldom::new(),
             service,
         })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// What can be served with it here.
     pub(super) fn serves(&self) -> Mechanisms {
-        match self.service {
-            Service::Dovecot(_) | Service::Saslauthd(_) | Service::Http(_) | Service::Ldap(_) => Mechanisms::PASSWORDS,
+        match &self.service {
+            // Until it was reached it is taken to have what the file lets one expect.
+            Service::Dovecot(dovecot) => match dovecot.offered() {
+                Some(offered) if !offered.contains(&Mechanism::Plain.into()) => Mechanisms::NONE,
+                _ => Mechanisms::PASSWORDS,
+            },
+            Service::Saslauthd(_) | Service::Http(_) | Service::Ldap(_) => Mechanisms::PASSWORDS,
             Service::Oauth(_) => Mechanisms::TOKENS,
+        }
+    }
+
+    /// The mechanisms by which it has the exchange with clients itself; among them may be some that are never relayed.
+    /// None: it was not reached yet.
+    pub(super) fn offered(&self) -> Option<Arc<Vec<Name>>> {
+        match &self.service {
+            Service::Dovecot(dovecot) => dovecot.offered(),
+            _ => Some(Arc::default()),
+        }
+    }
+
+    /// Finds out what it offers, where that is not known. True: there is nothing more to be found out.
+    pub(super) async fn learn(&self) -> bool {
+        match &self.service {
+            Service::Dovecot(dovecot) => {
+                let _ = self.within(self.timeout, dovecot.learn()).await;
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// # Errors
+    /// There is none any more.
+    pub(super) async fn place_for_exchange(&self) -> Result<OwnedSemaphorePermit, Away> {
+        Arc::clone(&self.exchanges).acquire_owned().await.map_err(|error| Away(error.to_string()))
+    }
+
+    /// Begins an exchange.
+    ///
+    /// # Errors
+    /// When it is away or in doubt, or has none by this mechanism.
+    pub(super) async fn begin(
+        &self,
+        client: &Client<'_>,
+        mechanism: Name,
+        initial: Option<&Secret>,
+    ) -> Result<(Talk, Said), Away> {
+        match &self.service {
+            Service::Dovecot(dovecot) => {
+                let (talk, said) = dovecot.begin(client, mechanism, initial).await?;
+                Ok((Talk::Dovecot(talk), said))
+            }
+            _ => Err(Away(format!("it has no exchange by {mechanism}"))),
         }
     }
 
@@ -134,10 +197,18 @@ impl Remote {
             let _place = self.places.acquire().await.map_err(|error| Away(error.to_string()))?;
             question.await
         };
-        let answer = tokio::time::timeout(self.timeout, placed).await;
-        answer.unwrap_or_else(|_| Err(Away("no answer in time".to_owned()))).unwrap_or_else(|why| {
+        self.within(self.timeout, placed).await.unwrap_or(Verdict::Unavailable)
+    }
+
+    /// The answer that comes in time; why there is none goes into the log.
+    pub(super) async fn within<T>(
+        &self,
+        time: Duration,
+        answer: impl Future<Output = Result<T, Away>>,
+    ) -> Result<T, ()> {
+        let answer = tokio::time::timeout(time, answer).await;
+        answer.unwrap_or_else(|_| Err(Away("no answer in time".to_owned()))).map_err(|why| {
             told::away(&self.said, &self.name, &why, Instant::now());
-            Verdict::Unavailable
         })
     }
 }

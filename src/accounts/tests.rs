@@ -9,6 +9,7 @@ use crate::config::{AuthRemote, AuthService};
 use crate::mail::{Hello, TlsFacts};
 use crate::net::dial::{Dial, Tcp};
 use crate::net::dns::Resolver;
+use crate::smtp::sasl::Mechanisms;
 
 /// openssl passwd -6 -salt saltstring
 const OPENSSL_SHA512: &str =
@@ -205,7 +206,7 @@ async fn the_first_backend_that_knows_the_name_decides() {
     assert_eq!(verify(&accounts, "anna", "password").await, Verification::Bad, "the second file's password");
     assert_eq!(verify(&accounts, "otto", "password").await, Verification::Good("otto".into()));
     assert_eq!(verify(&accounts, "eve", "password").await, Verification::Bad);
-    assert_eq!(accounts.mechanisms(), Mechanisms::PASSWORDS);
+    assert_eq!(*accounts.mechanisms(), Served::here(Mechanisms::PASSWORDS));
 }
 
 #[tokio::test]
@@ -280,12 +281,13 @@ fn keys_for_scram_serve_passwords_too() {
 async fn scram_is_offered_where_everybody_has_keys_or_where_it_is_asked_for() {
     let scram = format!("anna:{SCRAM_PENCIL}\n");
     let mixed = format!("{scram}otto:{BCRYPT_A}\n");
-    let offered = |backends| Accounts::new(backends).mechanisms();
+    let offered = |backends| Accounts::new(backends).mechanisms().are_here();
     let all = Mechanisms::PASSWORDS.or(Mechanisms::SCRAM);
     assert_eq!(offered(one(&scram)), all);
     assert_eq!(offered(one(&mixed)), Mechanisms::PASSWORDS);
     assert_eq!(offered(one("")), Mechanisms::PASSWORDS);
-    let asked = |text: &str, mechanisms| Backends { mechanisms: Some(mechanisms), ..one(text) };
+    let named = |mechanisms: Mechanisms| Some(mechanisms.iter().map(Name::from).collect());
+    let asked = |text: &str, mechanisms| Backends { mechanisms: named(mechanisms), ..one(text) };
     let wanted = Mechanisms::SCRAM.or(Mechanisms::CERTIFICATES);
     assert_eq!(offered(asked(&mixed, wanted)), wanted);
     assert_eq!(offered(asked("", wanted)), Mechanisms::CERTIFICATES);

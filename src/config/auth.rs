@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{OauthAccounts, Password, Url};
-use crate::smtp::sasl::Mechanisms;
+use crate::smtp::sasl::{Mechanism, Mechanisms, Name, Served, Way};
 
 /// Who may log in, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub struct Auth {
     /// Asked in this order; never empty.
     pub backends: Vec<AuthBackend>,
     /// None: what the backends can serve for everybody who has an account. EXTERNAL, which needs none of them, is only
-    /// offered where it is named here.
-    pub mechanisms: Option<Mechanisms>,
+    /// offered where it is named here. Names that there is no machine for here are relayed.
+    pub mechanisms: Option<Vec<Name>>,
     /// At most this many password hashes are computed at once.
     pub hashing_concurrent_max: usize,
     /// Positive answers remembered, all backends together.
@@ -23,9 +23,20 @@ pub struct Auth {
 impl Auth {
     /// The mechanisms that can be offered, as far as it can be told without asking a backend.
     #[must_use]
-    pub fn could_offer(&self) -> Mechanisms {
-        let served = self.backends.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.kind.could_serve()));
-        self.mechanisms.unwrap_or(served)
+    pub fn could_offer(&self) -> Served {
+        let Some(named) = &self.mechanisms else {
+            let all = self.backends.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.kind.could_serve()));
+            return Served::here(all);
+        };
+        let can =
+            |name: Name| self.backends.iter().map(move |one| (one.kind.could_serve(), one.kind.could_relay(name)));
+        named.iter().filter_map(|name| Way::of(*name, can(*name))).fold(Served::default(), Served::and)
+    }
+
+    /// Those of them that are named and that there is a machine for here.
+    #[must_use]
+    pub fn named_here(&self) -> Mechanisms {
+        self.mechanisms.iter().flatten().filter_map(|name| Mechanism::parse(name.as_str())).collect()
     }
 }
 
@@ -123,6 +134,17 @@ impl AuthBackendKind {
         match self {
             AuthBackendKind::File { .. } => Mechanisms::PASSWORDS.or(Mechanisms::SCRAM),
             AuthBackendKind::Remote(remote) => remote.service.could_serve(),
+        }
+    }
+}
+
+impl AuthBackendKind {
+    /// Whether it can have the exchange of this mechanism with a client; a given one may not.
+    #[must_use]
+    pub fn could_relay(&self, name: Name) -> bool {
+        match self {
+            AuthBackendKind::Remote(AuthRemote { service: AuthService::Dovecot { .. }, .. }) => name.can_be_relayed(),
+            AuthBackendKind::File { .. } | AuthBackendKind::Remote(_) => false,
         }
     }
 }

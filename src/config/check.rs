@@ -8,7 +8,7 @@ use super::conditions;
 use super::edge::{ProxyTls, WantedCertificate};
 use super::problem::{Problem, Span};
 use super::reader::Reader;
-use super::{Config, Filter, Listener, ListenerAuth, ListenerTls};
+use super::{Auth, Config, Filter, Listener, ListenerAuth, ListenerTls};
 use crate::smtp::sasl::Mechanism;
 
 /// The port where the world delivers mail.
@@ -315,7 +315,7 @@ fn unused(config: &Config, reader: &Reader<'_>) {
     if config.auth.is_some() && listeners.iter().all(|listener| listener.auth == ListenerAuth::Off) {
         warn("auth", "there are accounts, but no listener offers AUTH".to_owned(), "write auth = \"required\" for one");
     }
-    let external = config.auth.as_ref().and_then(|auth| auth.mechanisms).unwrap_or_default();
+    let external = config.auth.as_ref().map(Auth::named_here).unwrap_or_default();
     let asked = |listener: &Listener| {
         listener.auth != ListenerAuth::Off && listener.handshakes.client_certificate != WantedCertificate::Off
     };

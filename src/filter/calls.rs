@@ -116,7 +116,7 @@ impl<'a> Caller<'a> {
     fn auth(self, auth: &'a AuthFacts) -> wasmtime::Result<Call<'a>> {
         let (hook, store) = hook!(self, auth);
         Ok(Box::pin(async move {
-            let info = words::AuthInfoParam { mechanism: auth.mechanism, identity: &auth.identity };
+            let info = words::AuthInfoParam { mechanism: auth.mechanism.as_str(), identity: &auth.identity };
             hook.call_auth(store, info).await.map(opinion)
         }))
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Introduced, Proxied};
-use crate::smtp::sasl::ChannelBinding;
+use crate::smtp::sasl::{ChannelBinding, Name};
 
 /// What the reverse lookup of the peer's address gave (the NAME of XCLIENT).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl TlsFacts {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthFacts {
-    pub mechanism: &'static str,
+    pub mechanism: Name,
     /// The authenticated name.
     pub identity: Arc<str>,
 }

@@ -104,7 +104,7 @@ impl Question<'_> {
         let auth = self.facts.auth.as_deref();
         let sender = self.sender.or(self.envelope.map(|envelope| &envelope.sender));
         let claimed = sender.and_then(|sender| sender.params.get("AUTH")).and_then(|param| param.value.as_deref());
-        out.put("sasl_method", auth.map_or("", |auth| auth.mechanism));
+        out.put("sasl_method", auth.map_or("", |auth| auth.mechanism.as_str()));
         out.put("sasl_username", auth.map_or("", |auth| &auth.identity));
         out.put("sasl_sender", claimed.filter(|_| auth.is_some()).unwrap_or_default());
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::mail::{Ruled, SessionFacts};
+use crate::smtp::sasl::Name;
 
 /// A client was turned away before its session began.
 pub fn connection_refused(listener: &str, peer: IpAddr, limit: &'static str) {
@@ -51,12 +52,12 @@ pub fn limit_hit(peer: IpAddr, listener: &str, session: Option<&str>, limit: &st
 }
 
 /// A login failed: the name as it was said, whether or not there is such an account.
-pub fn auth_failed(session: &SessionFacts, mechanism: &'static str, account: &str) {
+pub fn auth_failed(session: &SessionFacts, mechanism: Name, account: &str) {
     tracing::info!(
         peer = %session.peer.ip(),
         listener = &*session.listener,
         session = &*session.id,
-        mechanism,
+        mechanism = mechanism.as_str(),
         account,
         "auth failed"
     );
@@ -123,6 +124,7 @@ mod tests {
     use super::*;
     use crate::config::LogFormat;
     use crate::mail::{Hello, PeerName};
+    use crate::smtp::sasl::Mechanism;
 
     fn facts() -> SessionFacts {
         SessionFacts {
@@ -146,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_failed_login_is_a_line_programs_can_read() {
-        let line = text(|| auth_failed(&facts(), "PLAIN", "anna\nauth failed peer=192.0.2.1"));
+        let line = text(|| auth_failed(&facts(), Mechanism::Plain.into(), "anna\nauth failed peer=192.0.2.1"));
         assert_eq!(
             timeless(line.trim_end()),
             " INFO auth failed peer=2001:db8::1 listener=mx session=5f3a mechanism=PLAIN \

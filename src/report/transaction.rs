@@ -344,7 +344,10 @@ mod tests {
             reverse_name: PeerName::Unavailable,
             hello: Some(Hello { name: "client.test".into(), extended: true }),
             tls: Some(Arc::new(TlsFacts::new("TLSv1.3", "TLS_AES_256_GCM_SHA384".into(), 256))),
-            auth: Some(Arc::new(AuthFacts { mechanism: "PLAIN", identity: "anna".into() })),
+            auth: Some(Arc::new(AuthFacts {
+                mechanism: crate::smtp::sasl::Mechanism::Plain.into(),
+                identity: "anna".into(),
+            })),
             introduced: None,
         }
     }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
+use crate::accounts::Exchange;
 use crate::chain::{BodyMode, Call, Context, SessionChain};
 use crate::config::{Connect, Limit, ListenerAuth, ListenerTls, PolicyStage};
 use crate::mail::{AbortReason, Delivery, SessionFacts, Stage, TlsFacts};
@@ -61,6 +62,8 @@ pub(super) struct Connection {
     /// Counted as long as it is held.
     room: Option<Place>,
     toll: Box<Toll>,
+    /// A login that a backend and the client are in the middle of.
+    exchange: Option<Box<Exchange>>,
 }
 
 /// What a client takes of what all of them share.
@@ -121,6 +124,7 @@ impl Connection {
             names,
             room: Some(room),
             toll: Box::default(),
+            exchange: None,
         }
     }
 
@@ -195,6 +199,9 @@ impl Connection {
                 Step::Verify { identity, password } => Box::pin(self.verify(&identity, password)).await,
                 Step::FindKeys { identity } => Box::pin(self.find_keys(&identity)).await,
                 Step::VerifyToken { identity, token } => Box::pin(self.verify_token(identity.as_deref(), token)).await,
+                Step::Relay { mechanism, initial } => Box::pin(self.relay(mechanism, initial)).await,
+                Step::RelayOn(message) => Box::pin(self.relay_on(&message)).await,
+                Step::RelayEnd(then) => self.relay_end(*then),
                 Step::Introduce(peer, names) => Box::pin(self.introduce(peer, names)).await,
                 Step::StartTls(reply) => Box::pin(self.start_tls(&reply)).await?,
                 Step::Receive(plan) => {
@@ -238,6 +245,7 @@ impl Connection {
             Box::pin(self.pay_reply()).await;
         }
         let until = self.command_deadline();
+        let until = self.exchange.as_ref().map_or(until, |exchange| until.min(exchange.until()));
         let heard = tokio::select! {
             biased;
             heard = self.io.line(expect, until) => heard,

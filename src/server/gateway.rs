@@ -143,6 +143,12 @@ impl Generation {
         self.chain.load_full()
     }
 
+    fn begin_accounts(&self) {
+        if let Some(accounts) = &self.accounts {
+            accounts.begin();
+        }
+    }
+
     /// An upstream's answer about a recipient: yes, and "no such user", are kept where the operator wants that.
     pub(super) fn keep_answer(&self, question: Question, reply: &Reply) {
         let unknown = reply.enhanced.is_some_and(|said| (said.class, said.subject, said.detail) == (5, 1, 1));
@@ -246,6 +252,7 @@ impl Gateway {
     #[must_use]
     pub fn with_names(generation: Generation, metrics: Metrics, names: HashKey) -> Arc<Gateway> {
         generation.upstreams.begin();
+        generation.begin_accounts();
         let limits = Limits::new(&generation.config.rates, &generation.config.rate_limits, names);
         let overload = Overload::new(&generation.config.rates);
         limits.set_sessions_max(overload.files.sessions_max());
@@ -314,6 +321,7 @@ impl Gateway {
         self.limits.reload(&generation.config.rates, &generation.config.rate_limits);
         self.overload.reload(&generation.config.rates);
         generation.upstreams.begin();
+        generation.begin_accounts();
         let before = self.generation.swap(Arc::new(generation));
         drop(tokio::spawn(async move { before.upstreams.retire().await }));
     }

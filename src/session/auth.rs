@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::config::ListenerAuth;
 use crate::mail::{AbortReason, AuthFacts, Stage, Verdict};
-use crate::smtp::sasl::{self, Channel, Exchange, Mechanism, Mechanisms, Secret, scram};
+use crate::smtp::sasl::{self, Channel, Exchange, Mechanism, Name, Secret, Served, Way, scram};
 use crate::smtp::{Reply, replies};
 
 use super::phase::{Pending, Phase};
@@ -34,10 +34,10 @@ enum Wanted {
 impl Session {
     /// What is served here and now: no AUTH in clear, none after AUTH, none where the listener has it off; a mechanism
     /// that needs something of the TLS connection only where that is there.
-    pub(super) fn auth_offered(&self) -> Mechanisms {
+    pub(super) fn auth_offered(&self) -> Served {
         let open = self.rules.listener().auth != ListenerAuth::Off && self.config().auth.is_some();
         let Some(tls) = self.facts.tls.as_deref().filter(|_| open && self.facts.auth.is_none()) else {
-            return Mechanisms::NONE;
+            return Served::default();
         };
         let missing = [
             tls.channel_binding.is_none().then_some(Mechanism::ScramSha256Plus),
@@ -64,11 +64,12 @@ impl Session {
         let offered = self.auth_offered();
         let channel = Channel {
             binding: tls.channel_binding.clone(),
-            plus_offered: offered.contains(Mechanism::ScramSha256Plus),
+            plus_offered: offered.are_here().contains(Mechanism::ScramSha256Plus),
             certified: tls.client_identity.clone(),
         };
-        match Mechanism::parse(mechanism).filter(|known| offered.contains(*known)) {
-            Some(mechanism) => self.auth_outcome(mechanism, Exchange::begin(mechanism, initial, channel)),
+        match offered.find(mechanism) {
+            Some(Way::Here(mechanism)) => self.auth_outcome(mechanism, Exchange::begin(mechanism, initial, channel)),
+            Some(Way::Relayed(name)) => self.begin_relay(name, initial),
             None => self.refuse(replies::AUTH_MECHANISM_UNKNOWN),
         }
     }
@@ -89,8 +90,8 @@ impl Session {
                 let account = claimed.clone().unwrap_or_default();
                 self.auth_attempt(mechanism, account, Wanted::Token(claimed, token))
             }
-            sasl::Step::Proven { identity, last } => self.auth_good(mechanism, identity.into(), last),
-            sasl::Step::Disproven { identity } => self.auth_bad(mechanism, identity.into()),
+            sasl::Step::Proven { identity, last } => self.auth_good(mechanism.into(), identity.into(), last),
+            sasl::Step::Disproven { identity } => self.auth_bad(mechanism.into(), Some(mechanism), identity.into()),
         }
     }
 
@@ -139,21 +140,22 @@ impl Session {
         match identity {
             Identity::Unavailable => self.say(replies::AUTH_TRY_LATER),
             Identity::Good(identity) if claimed.is_none_or(|claimed| *claimed == identity) => {
-                self.auth_good(mechanism, identity, None)
+                self.auth_good(mechanism.into(), identity, None)
             }
-            Identity::Good(_) | Identity::Bad => self.auth_bad(mechanism, account),
+            Identity::Good(_) | Identity::Bad => self.auth_bad(mechanism.into(), Some(mechanism), account),
         }
     }
 
-    fn auth_good(&mut self, mechanism: Mechanism, identity: Arc<str>, last: Option<Reply>) -> Step {
+    pub(super) fn auth_good(&mut self, mechanism: Name, identity: Arc<str>, last: Option<Reply>) -> Step {
         let account = Arc::clone(&identity);
-        self.pending = Pending::AuthGood(Arc::new(AuthFacts { mechanism: mechanism.name(), identity }), last);
+        self.pending = Pending::AuthGood(Arc::new(AuthFacts { mechanism, identity }), last);
         Step::Charge(Charge::AuthGood { account })
     }
 
-    fn auth_bad(&mut self, mechanism: Mechanism, account: Arc<str>) -> Step {
-        self.pending = Pending::AuthFailed(mechanism);
-        Step::Charge(Charge::AuthFailure { mechanism: mechanism.name(), account })
+    /// `ours`: the gateway itself had the exchange, by this mechanism.
+    pub(super) fn auth_bad(&mut self, mechanism: Name, ours: Option<Mechanism>, account: Arc<str>) -> Step {
+        self.pending = Pending::AuthFailed(ours);
+        Step::Charge(Charge::AuthFailure { mechanism, account })
     }
 
     pub(super) fn auth_accepted(
@@ -183,11 +185,11 @@ impl Session {
     }
 
     /// It was counted; with some mechanisms the client is told more and has the last word before 535.
-    pub(super) fn auth_failed(&mut self, mechanism: Mechanism, room: Result<(), &'static str>) -> Step {
+    pub(super) fn auth_failed(&mut self, mechanism: Option<Mechanism>, room: Result<(), &'static str>) -> Step {
         if room.is_err() {
             return self.part(replies::TOO_MANY_LOGINS_NOW, AbortReason::Refused);
         }
-        match sasl::refusal(mechanism) {
+        match mechanism.and_then(sasl::refusal) {
             Some(challenge) => {
                 self.pending = Pending::AuthRefused;
                 Step::Challenge(challenge)

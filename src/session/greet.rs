@@ -137,7 +137,8 @@ impl Session {
         let upstream = reached.map_or_else(|unreached| unreached.last_known, Some);
         let client_offer = self.client_offer(upstream.as_deref());
         self.offered = client_offer;
-        let reply = self.offer_introductions(ehlo::greeting(&self.rules.config.hostname, &client_offer));
+        let greeting = ehlo::greeting(&self.rules.config.hostname, &client_offer, &self.auth_offered());
+        let reply = self.offer_introductions(greeting);
         self.say(reply)
     }
 
@@ -164,7 +165,7 @@ impl Session {
             limits: SessionLimits { mails: self.limits.messages, recipients: self.limits.recipients, domains: None }
                 .common(upstream.map(|offer| offer.limits).unwrap_or_default()),
             start_tls: listener.tls == ListenerTls::StartTls && !encrypted,
-            auth: self.auth_offered(),
+            auth: !self.auth_offered().is_empty(),
         }
     }
 

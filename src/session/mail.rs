@@ -7,7 +7,6 @@ use crate::mail::{AbortReason, Edit, Envelope, Sender, Stage, Verdict};
 use crate::policy::relay::Known;
 use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::params::{BodyKind, MailParams, Param, Params};
-use crate::smtp::sasl::Mechanisms;
 use crate::smtp::{Reply, ReversePath, replies};
 
 use super::access::{Said, tell_rules};
@@ -78,7 +77,7 @@ impl Session {
     fn parameters_offered(&self) -> ClientOffer {
         let mut offered = self.offered;
         if self.facts.auth.is_some() && offered.size.is_some() {
-            offered.auth = Mechanisms::PASSWORDS;
+            offered.auth = true;
         }
         offered
     }

@@ -19,6 +19,7 @@ mod phase;
 pub mod quarantine;
 mod rcpt;
 pub mod received;
+mod relay;
 mod side;
 mod step;
 #[cfg(test)]
@@ -36,7 +37,7 @@ use crate::policy::relay::{Known, Standing};
 use crate::policy::tables::Tables;
 use crate::smtp::command::{Command, CommandError};
 use crate::smtp::ehlo::ClientOffer;
-use crate::smtp::sasl::Mechanisms;
+use crate::smtp::sasl::Served;
 use crate::smtp::{ForwardPath, Reply, ReversePath, replies};
 
 pub use bdat::SWALLOWED_BYTES_MAX;
@@ -44,7 +45,7 @@ use group::{Awaited, Group};
 use phase::{Pending, Phase};
 pub use step::{
     Ask, BadLine, BodyOutcome, BodyPlan, Charge, Chunk, Ended, Errand, Identity, Input, KeysFound, Names, Purpose,
-    Question, SenderClass, Step, Unreached,
+    Question, Relayed, SenderClass, Step, Unreached,
 };
 
 /// The parts of a configuration that one session is judged by; shared, and kept to the session's end over a reload.
@@ -90,7 +91,7 @@ pub struct Session {
     /// Messages are taken whole before the upstream hears DATA: a filter may edit at the `message` stage.
     hold: bool,
     /// What those who verify logins can serve.
-    mechanisms: Mechanisms,
+    mechanisms: Arc<Served>,
     /// A filter wants to hear what the upstream says to recipients.
     tells_replies: bool,
 }
@@ -99,9 +100,9 @@ impl Session {
     /// A session before its banner.
     #[must_use]
     pub fn new(rules: Rules, limits: Arc<Limits>, facts: Arc<SessionFacts>) -> Session {
-        let mechanisms = rules.config.auth.as_ref().map_or(Mechanisms::NONE, |auth| auth.could_offer());
+        let mechanisms = rules.config.auth.as_ref().map(|auth| auth.could_offer()).unwrap_or_default();
         Session {
-            mechanisms,
+            mechanisms: Arc::new(mechanisms),
             rules,
             limits,
             facts,
@@ -150,7 +151,7 @@ impl Session {
     }
 
     /// What those who verify logins can serve now; until it is told, what the configuration lets one expect.
-    pub fn set_mechanisms(&mut self, served: Mechanisms) {
+    pub fn set_mechanisms(&mut self, served: Arc<Served>) {
         self.mechanisms = served;
     }
 
@@ -259,6 +260,11 @@ impl Session {
             (Pending::Command | Pending::AuthLine(..) | Pending::AuthLast(_), Input::BadLine(bad)) => {
                 self.bad_line(bad)
             }
+            (Pending::RelayLine(_), Input::BadLine(bad)) => Step::RelayEnd(Box::new(self.bad_line(bad))),
+            (Pending::RelayGate(relay, message), Input::Charged(room)) => self.relay_gate(relay, message, room),
+            (Pending::RelayGate(relay, _), Input::Limited(reply)) => self.relay_limited(&relay, reply),
+            (Pending::RelayAnswer(relay), Input::Relayed(said)) => self.settle_relayed(relay, said),
+            (Pending::RelayLine(relay), Input::Line(line)) => self.relay_line(relay, line),
             (Pending::Helo(hello), Input::Verdict(verdict, _)) => self.weigh_helo(hello, verdict),
             (Pending::Ehlo, Input::Reached(reached)) => self.settle_ehlo(reached),
             (Pending::StartTls, Input::Tls(Some(tls))) => self.settle_tls(tls),

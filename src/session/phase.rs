@@ -8,13 +8,14 @@ use crate::policy::when::FilterSet;
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
 use crate::smtp::sasl::scram::First;
-use crate::smtp::sasl::{Exchange, Mechanism};
+use crate::smtp::sasl::{Exchange, Mechanism, Secret};
 
 use super::Chunk;
 use super::auth::Login;
 use super::destination::Destination;
 use super::filters::Chosen;
 use super::quarantine::Quarantined;
+use super::relay::Relay;
 
 /// Where the session stands between two commands.
 #[derive(Debug, Default)]
@@ -73,7 +74,13 @@ pub(super) enum Pending {
     AuthKeys(Mechanism, Box<First>),
     /// The account it is counted for, and whom it has to belong to where that can differ.
     AuthIdentity(Mechanism, Arc<str>, Option<Arc<str>>),
-    AuthFailed(Mechanism),
+    /// The mechanism, where the gateway itself had the exchange.
+    AuthFailed(Option<Mechanism>),
+    /// May this be said in the exchange that somebody else has with the client? None: it begins without.
+    RelayGate(Box<Relay>, Option<Secret>),
+    RelayAnswer(Box<Relay>),
+    /// The client's answer to a challenge of theirs.
+    RelayLine(Box<Relay>),
     /// The client has the last word before its 535.
     AuthRefused,
     /// It was right; whether it was one guess too many is asked last. Then there may be a challenge more.

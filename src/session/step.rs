@@ -11,8 +11,8 @@ use crate::mail::{
 };
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
-use crate::smtp::sasl::Secret;
 use crate::smtp::sasl::scram::ScramKeys;
+use crate::smtp::sasl::{Name, Secret};
 
 /// What happened since the last step.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub enum Input<'a> {
     Identity(Identity),
     /// The answer to `Step::FindKeys`.
     Keys(KeysFound),
+    /// The answer to `Step::Relay` and `Step::RelayOn`.
+    Relayed(Relayed),
     /// The answer to `Step::StartTls`; without facts the handshake failed and the connection is gone.
     Tls(Option<TlsFacts>),
     /// The answer to `Step::Receive` and `Step::ReceiveChunk`: what became of the message.
@@ -83,6 +85,20 @@ pub enum Identity {
     Good(Arc<str>),
     Bad,
     /// The verifier is away or overloaded: 454, never 535.
+    Unavailable,
+}
+
+/// What a backend says in an exchange that it has with the client, through us. But for a challenge the exchange is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Relayed {
+    Challenge(Vec<u8>),
+    /// Whose login it is; with some mechanisms there is something more for the client to see.
+    Good {
+        identity: Arc<str>,
+        last: Option<Vec<u8>>,
+    },
+    Bad,
+    /// As with identities: 454.
     Unavailable,
 }
 
@@ -139,6 +155,12 @@ pub enum Step {
     FindKeys { identity: Arc<str> },
     /// Verify a token; it should be this identity's, if one is named.
     VerifyToken { identity: Option<Arc<str>>, token: Secret },
+    /// Begin an exchange with the backend that has this mechanism, with the client's first message if it came already.
+    Relay { mechanism: Name, initial: Option<Secret> },
+    /// Say the client's answer in it.
+    RelayOn(Secret),
+    /// The client is out of it: end the exchange, then go on with the boxed step.
+    RelayEnd(Box<Step>),
     /// Write a 334 and read a line of up to `AUTH_LINE_BYTES_MAX`.
     Challenge(Reply),
     /// The session is to be another client's, at this address: make room for it, and let filters begin anew.
@@ -272,7 +294,7 @@ pub enum Charge {
         account: Arc<str>,
     },
     AuthFailure {
-        mechanism: &'static str,
+        mechanism: Name,
         account: Arc<str>,
     },
     /// It was right. May this client still learn that?

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod logins;
+mod relay;
 
 use std::sync::Arc;
 
@@ -90,6 +91,8 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
             },
             Step::Recall(_) => session.handle(Input::Recalled(None)),
             Step::Said(_) | Step::LoneDot | Step::Forsake => session.handle(Input::Next),
+            Step::Relay { .. } | Step::RelayOn(_) => session.handle(Input::Relayed(Relayed::Bad)),
+            Step::RelayEnd(then) => *then,
             Step::FindKeys { .. } => session.handle(Input::Keys(KeysFound::Unavailable)),
             Step::Verify { .. } | Step::VerifyToken { .. } => session.handle(Input::Identity(Identity::Bad)),
             Step::StartTls(_) | Step::Introduce(..) => break,

@@ -10,15 +10,13 @@ use std::sync::Arc;
 
 use crate::config::{Limits, holds};
 use crate::mail::{AuthFacts, Forwarded, Hello, PeerName, SessionFacts, Stage, TlsFacts, Verdict};
+use crate::smtp::sasl::Name;
 use crate::smtp::xclient::{Attributes, Told, XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES};
 use crate::smtp::{Reply, replies};
 
 use super::phase::{Pending, Phase};
 use super::weigh::{Weighed, weigh};
 use super::{Ask, Names, Session, Step};
-
-/// The mechanism of a login that XCLIENT names, as Postfix calls it.
-const LOGIN_BY_XCLIENT: &str = "XCLIENT";
 
 impl Session {
     /// Whether the client at hand may speak for others: who it is to the upstream is then better said later.
@@ -67,7 +65,7 @@ impl Session {
     pub(super) fn settle_introduced(&mut self, facts: SessionFacts, room: Result<Arc<Limits>, Reply>) -> Step {
         let rules = self.rules.clone();
         let limits = room.as_ref().map_or_else(|_| Arc::clone(&self.limits), Arc::clone);
-        let mechanisms = self.mechanisms;
+        let mechanisms = Arc::clone(&self.mechanisms);
         *self = Session::new(rules, limits, Arc::new(facts));
         self.mechanisms = mechanisms;
         match room {
@@ -166,7 +164,7 @@ fn introduced(before: &SessionFacts, said: Attributes) -> SessionFacts {
         tls: before.tls.as_deref().map(of_the_speaker),
         // Of another address, as long as nobody has asked.
         after_login: false,
-        auth: login.map(|identity| Arc::new(AuthFacts { mechanism: LOGIN_BY_XCLIENT, identity })),
+        auth: login.map(|identity| Arc::new(AuthFacts { mechanism: Name::XCLIENT, identity })),
         introduced: Some(Arc::new(history)),
     }
 }

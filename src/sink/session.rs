@@ -14,6 +14,7 @@ use super::store::{Incoming, Message, Store};
 use crate::net::stream::Stream;
 use crate::smtp::body::{BareEnds, DataScanner, ScanState, unstuff_into};
 use crate::smtp::line::{COMMAND_LINE_OCTETS_MAX, LineEnd, LineScan, Skipped, find_line, has_line, skip_line};
+use crate::smtp::sasl::Served;
 use crate::smtp::{
     ClientOffer, Command, ForwardPath, MailParams, Params, RcptParams, Reply, ReversePath, ehlo, replies,
 };
@@ -238,7 +239,7 @@ impl Session {
     }
 
     fn extensions(&self) -> Reply {
-        let mut reply = ehlo::greeting(&self.options.hostname, &self.offer());
+        let mut reply = ehlo::greeting(&self.options.hostname, &self.offer(), &Served::default());
         let text = reply.text.to_mut();
         if self.may_introduce(self.options.xclient) {
             text.push_str("\nXCLIENT ");

@@ -222,7 +222,8 @@ async fn the_upstream_leg_and_the_sink_understand_each_other() {
         introduced: None,
     };
     let mut connection = upstream.connect(&who).await.unwrap();
-    who.auth = Some(Arc::new(AuthFacts { mechanism: "PLAIN", identity: "bob".into() }));
+    who.auth =
+        Some(Arc::new(AuthFacts { mechanism: crate::smtp::sasl::Mechanism::Plain.into(), identity: "bob".into() }));
     connection.identify(&who).await.unwrap();
     assert!(connection.offer().smtp_utf8);
     connection.command(b"MAIL FROM:<a@b.test> SMTPUTF8\r\n", Wait::Mail).await.unwrap();

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use super::extensions::{FutureRelease, PriorityPolicy, SessionLimits, deliver_by_min};
 use super::reply::Reply;
-use super::sasl::Mechanisms;
+use super::sasl::Served;
 
 /// The upstream's answer to EHLO. An upstream that knows only HELO has the default one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -123,8 +123,8 @@ pub struct ClientOffer {
     /// None: SIZE is not offered; 0: no fixed limit.
     pub size: Option<u64>,
     pub start_tls: bool,
-    /// Empty: AUTH is not offered.
-    pub auth: Mechanisms,
+    /// With which mechanisms is said in the [`greeting`].
+    pub auth: bool,
     pub eight_bit_mime: bool,
     pub smtp_utf8: bool,
     pub dsn: bool,
@@ -138,9 +138,9 @@ pub struct ClientOffer {
     pub future_release: Option<FutureRelease>,
 }
 
-/// Our answer to EHLO.
+/// Our answer to EHLO. `mechanisms` are those of AUTH, where that is offered.
 #[must_use]
-pub fn greeting(hostname: &str, offer: &ClientOffer) -> Reply {
+pub fn greeting(hostname: &str, offer: &ClientOffer, mechanisms: &Served) -> Reply {
     let mut text = format!("{hostname}\nPIPELINING");
     // Writing to a String cannot fail.
     match offer.size {
@@ -151,8 +151,8 @@ pub fn greeting(hostname: &str, offer: &ClientOffer) -> Reply {
     if offer.start_tls {
         text.push_str("\nSTARTTLS");
     }
-    if !offer.auth.is_empty() {
-        write!(text, "\nAUTH {}", offer.auth).unwrap_or_default();
+    if offer.auth {
+        write!(text, "\nAUTH {mechanisms}").unwrap_or_default();
     }
     text.push_str("\nENHANCEDSTATUSCODES");
     let plain = [
@@ -188,6 +188,7 @@ pub fn greeting(hostname: &str, offer: &ClientOffer) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sasl::Mechanisms;
     use super::*;
 
     #[test]
@@ -247,7 +248,7 @@ mod tests {
         let all = ClientOffer {
             size: Some(25),
             start_tls: true,
-            auth: Mechanisms::PASSWORDS,
+            auth: true,
             eight_bit_mime: true,
             smtp_utf8: true,
             dsn: true,
@@ -259,8 +260,9 @@ mod tests {
             mt_priority: Some(PriorityPolicy::Mixer),
             future_release: FutureRelease::parse("86400 2030-01-31T12:00:00Z".split(' ')),
         };
+        let passwords = Served::here(Mechanisms::PASSWORDS);
         let mut wire = Vec::new();
-        greeting("mx.example", &all).encode(&mut wire);
+        greeting("mx.example", &all, &passwords).encode(&mut wire);
         assert_eq!(
             String::from_utf8_lossy(&wire),
             "250-mx.example\r\n250-PIPELINING\r\n250-SIZE 25\r\n250-STARTTLS\r\n250-AUTH PLAIN LOGIN\r\n\
@@ -268,12 +270,12 @@ mod tests {
              250-BINARYMIME\r\n250-REQUIRETLS\r\n250-DELIVERBY 240\r\n250-MT-PRIORITY MIXER\r\n\
              250-FUTURERELEASE 86400 2030-01-31T12:00:00Z\r\n250 LIMITS RCPTMAX=50 MAILMAX=5\r\n"
         );
-        let said = Reply::new(250, None, greeting("mx.example", &all).text);
+        let said = Reply::new(250, None, greeting("mx.example", &all, &passwords).text);
         let offer = Offer::parse(&said);
         assert_eq!((offer.limits, offer.deliver_by), (all.limits, all.deliver_by));
         assert_eq!((offer.mt_priority, offer.future_release), (all.mt_priority, all.future_release));
         assert!(offer.require_tls && offer.binary_mime && offer.others.is_empty());
-        let least = greeting("mx.example", &ClientOffer::default());
+        let least = greeting("mx.example", &ClientOffer::default(), &passwords);
         assert_eq!(least.text, "mx.example\nPIPELINING\nENHANCEDSTATUSCODES");
     }
 }

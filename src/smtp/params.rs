@@ -170,7 +170,7 @@ impl MailParams {
                 "SMTPUTF8" if offer.smtp_utf8 => return Err(replies::PARAMETER_BAD),
                 "RET" if offer.dsn => checked.ret = Some(ret(value).ok_or(replies::PARAMETER_BAD)?),
                 "ENVID" if offer.dsn => checked.envid = Some(envid(value).ok_or(replies::PARAMETER_BAD)?),
-                "AUTH" if !offer.auth.is_empty() => {
+                "AUTH" if offer.auth => {
                     checked.submitter = Some(submitter(value).ok_or(replies::PARAMETER_BAD)?);
                 }
                 keyword => checked.rare(keyword, value, offer)?,

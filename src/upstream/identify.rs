@@ -277,7 +277,10 @@ mod tests {
     }
 
     fn login(who: &mut SessionFacts, identity: &str) {
-        who.auth = Some(Arc::new(AuthFacts { mechanism: "PLAIN", identity: identity.into() }));
+        who.auth = Some(Arc::new(AuthFacts {
+            mechanism: crate::smtp::sasl::Mechanism::Plain.into(),
+            identity: identity.into(),
+        }));
     }
 
     #[test]

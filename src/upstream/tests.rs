@@ -122,7 +122,8 @@ async fn a_login_is_told_on_a_new_connection_where_the_old_one_takes_no_more() {
     let scripted = Scripted::new(script).await;
     let mut connection = scripted.upstream(Identify::Xclient).connect(&client()).await.unwrap();
     let mut who = client();
-    who.auth = Some(Arc::new(AuthFacts { mechanism: "PLAIN", identity: "bob".into() }));
+    who.auth =
+        Some(Arc::new(AuthFacts { mechanism: crate::smtp::sasl::Mechanism::Plain.into(), identity: "bob".into() }));
     connection.identify(&who).await.unwrap();
     connection.identify(&who).await.unwrap();
     connection.command(b"MAIL FROM:<>\r\n", Wait::Mail).await.unwrap();
@@ -139,7 +140,8 @@ async fn a_login_is_told_again_where_xclient_stays_on_offer() {
     let scripted = Scripted::new(script).await;
     let mut connection = scripted.upstream(Identify::Xclient).connect(&client()).await.unwrap();
     let mut who = client();
-    who.auth = Some(Arc::new(AuthFacts { mechanism: "PLAIN", identity: "bob".into() }));
+    who.auth =
+        Some(Arc::new(AuthFacts { mechanism: crate::smtp::sasl::Mechanism::Plain.into(), identity: "bob".into() }));
     connection.identify(&who).await.unwrap();
     connection.abort();
     scripted.played().await;

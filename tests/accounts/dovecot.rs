@@ -8,28 +8,48 @@ use wasmilter::accounts::Verification;
 use crate::asking::{Asked, good};
 use crate::process::{Daemon, folder, run};
 
-struct Dovecot {
+pub(crate) const PASSWORDS_ONLY: &str = "plain login";
+
+pub(crate) struct Dovecot {
     folder: tempfile::TempDir,
-    daemon: Daemon,
+    pub(crate) daemon: Daemon,
+}
+
+impl Drop for Dovecot {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", std::fs::read_to_string(self.folder.path().join("dovecot.log")).unwrap_or_default());
+        }
+    }
 }
 
 impl Dovecot {
-    fn start() -> Dovecot {
+    pub(crate) fn start() -> Dovecot {
+        Dovecot::start_with(PASSWORDS_ONLY)
+    }
+
+    /// The same with these mechanisms.
+    pub(crate) fn start_with(mechanisms: &str) -> Dovecot {
         let folder = folder("dovecot");
         let (path, configuration) = (folder.path(), folder.path().join("dovecot.conf"));
         std::fs::write(path.join("users"), users()).unwrap();
         std::fs::write(path.join("deny"), "barred@inside.test\n").unwrap();
-        std::fs::write(&configuration, settings(path)).unwrap();
+        std::fs::write(&configuration, settings(path, mechanisms)).unwrap();
         let mut dovecot = Dovecot { daemon: start(path), folder };
         dovecot.wait();
         dovecot
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("run/auth-wasmilter")
     }
 
-    fn again(&mut self) {
+    /// When it is started the next time.
+    pub(crate) fn set_mechanisms(&self, mechanisms: &str) {
+        std::fs::write(self.folder.path().join("dovecot.conf"), settings(self.folder.path(), mechanisms)).unwrap();
+    }
+
+    pub(crate) fn again(&mut self) {
         self.daemon = start(self.folder.path());
         self.wait();
     }
@@ -45,7 +65,8 @@ pub(crate) fn start(folder: &Path) -> Daemon {
     Daemon::start(&["/usr/sbin/dovecot", "-F", "-c", configuration.to_str().unwrap()], &folder.join("log"))
 }
 
-/// One is somebody else by another name, one may not log in although the password is right.
+/// One is somebody else by another name, one may not log in although the password is right; of two the password itself
+/// is there, which is what most mechanisms need.
 pub(crate) fn users() -> String {
     let hash = run("openssl", &["passwd", "-6", "correct horse"], "");
     let hash = hash.trim();
@@ -53,12 +74,17 @@ pub(crate) fn users() -> String {
         "anna@inside.test:{{SHA512-CRYPT}}{hash}\n\
          closed@inside.test:{{SHA512-CRYPT}}{hash}::::::nologin=y reason=closed\n\
          alias@inside.test:{{SHA512-CRYPT}}{hash}::::::user=anna@inside.test\n\
-         barred@inside.test:{{SHA512-CRYPT}}{hash}\n"
+         barred@inside.test:{{SHA512-CRYPT}}{hash}\n\
+         tim@inside.test:{{PLAIN}}tanstaaf\n\
+         ghost@inside.test:{{PLAIN}}tanstaaf::::::nologin=y reason=closed\n"
     )
 }
 
-pub(crate) fn settings(folder: &Path) -> String {
+pub(crate) fn settings(folder: &Path, mechanisms: &str) -> String {
     let folder = folder.display();
+    // A program that only says yes or no about passwords: asked for a secret it is a temporary failure.
+    let yes_or_no = "passdb {\n  driver = checkpassword\n  args = /bin/false\n}\n";
+    let more = if mechanisms == PASSWORDS_ONLY { yes_or_no } else { "" };
     format!(
         "base_dir = {folder}/run
 state_dir = {folder}/state
@@ -67,7 +93,7 @@ protocols =
 listen = 127.0.0.1
 ssl = no
 disable_plaintext_auth = yes
-auth_mechanisms = plain login
+auth_mechanisms = {mechanisms}
 auth_failure_delay = 0
 default_internal_user = dovecot
 default_login_user = nobody
@@ -87,11 +113,7 @@ passdb {{
   driver = passwd-file
   args = username_format=%u {folder}/users
 }}
-passdb {{
-  driver = checkpassword
-  args = /bin/false
-}}
-userdb {{
+{more}userdb {{
   driver = static
   args = uid=nobody gid=nogroup home=/nonexistent
 }}

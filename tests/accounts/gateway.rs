@@ -1,60 +1,156 @@
-//! A whole gateway with one listener of implicit TLS, a server behind it that takes everything, and curl as the mail
-//! program before it.
+//! A whole gateway with one listener of implicit TLS and with these accounts, and mail programs of other people that log
+//! in at it.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use wasmilter::config::parse;
 use wasmilter::net::inherit::Inherited;
 use wasmilter::net::tls::self_signed;
 use wasmilter::report::Metrics;
 use wasmilter::server::{Gateway, Generation, Listeners};
 use wasmilter::sink::{Options, Sink};
 
+use crate::client::{Client, Credentials, NEW};
+
+/// Says AUTH as smtplib does, and prints the answer.
+const SMTPLIB: &str = r#"
+import smtplib, ssl, sys
+port, mechanism, user, password = sys.argv[1:]
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+with smtplib.SMTP_SSL("127.0.0.1", int(port), context=context) as smtp:
+    smtp.ehlo("client.test")
+    smtp.user, smtp.password = user, password
+    try:
+        print(*smtp.auth(mechanism, getattr(smtp, "auth_" + mechanism.lower().replace("-", "_"))))
+    except smtplib.SMTPAuthenticationError as refused:
+        print(refused.smtp_code, refused.smtp_error)
+"#;
+
 pub(crate) struct Running {
     address: SocketAddr,
+    authority: String,
     folder: tempfile::TempDir,
     gateway: Arc<Gateway>,
     _listeners: Listeners,
-    sink: Sink,
+    /// It takes everything.
+    sink: Option<Sink>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Running {
-    /// With these `[[auth.backend]]` sections.
-    pub(crate) fn start(backends: &str) -> Running {
+    /// With these `[[auth.backend]]` sections, or a whole `[auth]`, in front of a server that takes everything.
+    pub(crate) fn start(accounts: &str) -> Running {
+        let runtime = runtime();
+        let sink = runtime.block_on(Sink::bind("127.0.0.1:0".parse().unwrap(), Options::default())).unwrap();
+        let upstream = format!("upstream = {{ address = \"{}\" }}", sink.local_addr());
+        Running::start_in(runtime, Some(sink), &upstream, accounts)
+    }
+
+    fn start_in(runtime: tokio::runtime::Runtime, sink: Option<Sink>, upstream: &str, accounts: &str) -> Running {
         let folder = tempfile::tempdir().unwrap();
-        let made = self_signed(&["localhost"]).unwrap();
+        let made = self_signed(&["localhost", "mx.example.org"]).unwrap();
         std::fs::write(folder.path().join("certificate.pem"), &made.certificate_pem).unwrap();
         std::fs::write(folder.path().join("key.pem"), made.key_pem.as_bytes()).unwrap();
         std::fs::write(folder.path().join("message"), "Subject: hello\r\n\r\nhello\r\n").unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (sink, gateway, listeners) = runtime.block_on(async {
-            let sink = Sink::bind("127.0.0.1:0".parse().unwrap(), Options::default()).await.unwrap();
-            let text = format!(
-                "hostname = \"localhost\"\nupstream = {{ address = \"{}\" }}\n\
-                 tls = {{ certificate = \"certificate.pem\", key = \"key.pem\" }}\n\
-                 rates = {{ auth-failure-delay = \"off\" }}\n[[listener]]\nname = \"submissions\"\n\
-                 address = \"127.0.0.1:0\"\ntls = \"implicit\"\nauth = \"required\"\n{backends}\n",
-                sink.local_addr()
-            );
-            let file = folder.path().join("wasmilter.toml").display().to_string();
-            let config = wasmilter::config::parse(&text, &file, &|_| None).unwrap_or_else(|why| panic!("{why}"));
+        let text = format!(
+            "hostname = \"localhost\"\n{upstream}\n\
+             tls = {{ certificate = \"certificate.pem\", key = \"key.pem\" }}\n\
+             rates = {{ auth-failure-delay = \"off\", auth-failures-per-address = \"off\", \
+             auth-failures-per-account-and-address = \"off\", connections-per-address = \"off\" }}\n\
+             timeouts = {{ resolve = \"100ms\" }}\nresolver = {{ servers = [\"127.0.0.1:9\"] }}\n\
+             [[listener]]\nname = \"submissions\"\naddress = \"127.0.0.1:0\"\ntls = \"implicit\"\n\
+             auth = \"required\"\n{accounts}\n"
+        );
+        let file = folder.path().join("wasmilter.toml").display().to_string();
+        let config = parse(&text, &file, &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+        let (gateway, listeners) = runtime.block_on(async {
             let generation = Generation::build(config, None).unwrap();
             let config = Arc::clone(generation.config());
             let gateway = Gateway::new(generation, Metrics::detached().unwrap());
             let mut listeners = Listeners::new(Inherited::none());
             let sockets = listeners.bind(&config).unwrap();
             listeners.accept(&gateway, sockets);
-            (sink, gateway, listeners)
+            (gateway, listeners)
         });
         let address = listeners.bound().next().unwrap().1;
-        Running { address, folder, gateway, _listeners: listeners, sink, runtime }
+        Running { address, authority: made.certificate_pem, folder, gateway, _listeners: listeners, sink, runtime }
+    }
+
+    pub(crate) fn stop(self) {
+        self.runtime.block_on(async {
+            self.gateway.shutdown.begin();
+            self.gateway.shutdown.finish(Duration::ZERO, Duration::ZERO).await;
+            if let Some(sink) = self.sink {
+                sink.shutdown().await;
+            }
+        });
+    }
+
+    /// What a new client is offered after AUTH.
+    pub(crate) fn offer(&self) -> String {
+        self.runtime.block_on(async { Client::connect(self.address, &self.authority, NEW, None).await.offer })
+    }
+
+    /// Until that is what a new client is offered: a backend has to be reached first.
+    pub(crate) fn wait_for_offer(&self, mechanisms: &str) {
+        let began = std::time::Instant::now();
+        loop {
+            let offer = self.offer();
+            if offer == mechanisms {
+                return;
+            }
+            assert!(began.elapsed() < std::time::Duration::from_secs(20), "{offer} is offered");
+            std::thread::yield_now();
+        }
+    }
+
+    /// rsasl's word; the reply that ends it.
+    pub(crate) fn rsasl(&self, mechanism: &str, name: &'static str, password: &'static str, initial: bool) -> String {
+        let credentials = Credentials { name, password, ..Credentials::default() };
+        self.runtime.block_on(async {
+            let mut client = Client::connect(self.address, &self.authority, NEW, None).await;
+            client.log_in(mechanism, credentials, initial).await
+        })
+    }
+
+    /// These lines, said as they are after EHLO; the last reply.
+    pub(crate) fn say(&self, lines: &[&str]) -> String {
+        self.runtime.block_on(async {
+            let mut client = Client::connect(self.address, &self.authority, NEW, None).await;
+            let mut reply = String::new();
+            for line in lines {
+                reply = client.say(line).await;
+            }
+            reply
+        })
+    }
+
+    /// smtplib's word: the answer to AUTH.
+    pub(crate) fn smtplib(&self, mechanism: &str, name: &str, password: &str) -> String {
+        let args = ["-c", SMTPLIB, &self.address.port().to_string(), mechanism, name, password];
+        crate::process::run("python3", &args, "")
+    }
+
+    /// All that was said, by swaks' account.
+    pub(crate) fn swaks(&self, mechanism: &str, name: &str, password: &str) -> String {
+        let mut command = Command::new("swaks");
+        command.args(["--server", "127.0.0.1", "--port", &self.address.port().to_string(), "--tls-on-connect"]);
+        command.args(["--auth", mechanism, "--auth-user", name, "--auth-password", password]);
+        command.args(["--quit-after", "AUTH", "--to", "nobody@inside.test"]).stdin(Stdio::null());
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
     }
 
     /// What curl and the gateway say to each other, without TLS; and whether the message was taken.
     pub(crate) fn submit(&self, user: &str, mechanism: &str, token: &str) -> (bool, String) {
+        self.curl(user, mechanism, &["--oauth2-bearer", token])
+    }
+
+    /// The same with a password behind the user and a colon.
+    pub(crate) fn curl(&self, user: &str, mechanism: &str, more: &[&str]) -> (bool, String) {
         let folder = self.folder.path().display();
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--verbose", "--max-time", "60"]);
@@ -62,7 +158,7 @@ impl Running {
         curl.arg("--resolve").arg(format!("localhost:{}:127.0.0.1", self.address.port()));
         curl.arg("--cacert").arg(format!("{folder}/certificate.pem"));
         curl.args(["--mail-from", "anna@inside.test", "--mail-rcpt", "b@elsewhere.test"]);
-        curl.args(["--user", user, "--oauth2-bearer", token, "--login-options", &format!("AUTH={mechanism}")]);
+        curl.args(["--user", user, "--login-options", &format!("AUTH={mechanism}")]).args(more);
         curl.arg("--upload-file").arg(format!("{folder}/message"));
         let done = curl.output().unwrap();
         let said = String::from_utf8_lossy(&done.stderr);
@@ -78,12 +174,8 @@ impl Running {
         assert_eq!(taken, reply.starts_with("< 235"), "{said}");
         reply[2..5].to_owned()
     }
+}
 
-    pub(crate) fn stop(self) {
-        self.runtime.block_on(async {
-            self.gateway.shutdown.begin();
-            self.gateway.shutdown.finish(Duration::ZERO, Duration::ZERO).await;
-            self.sink.shutdown().await;
-        });
-    }
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }

@@ -76,7 +76,7 @@ impl Client {
 }
 
 fn imap(folder: &Path, port: u16) -> String {
-    let base = dovecot::settings(folder).replace("protocols =\n", "protocols = imap\n");
+    let base = dovecot::settings(folder, dovecot::PASSWORDS_ONLY).replace("protocols =\n", "protocols = imap\n");
     let base = base.replace("disable_plaintext_auth = yes", "disable_plaintext_auth = no");
     let folder = folder.display();
     format!(

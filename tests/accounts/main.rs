@@ -6,10 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod asking;
+#[path = "../logins/client.rs"]
+#[allow(dead_code, reason = "the tests of logins need more of it")]
+mod client;
 mod dovecot;
 mod gateway;
 mod imap;
 mod openid;
 mod process;
+mod relayed;
 mod saslauthd;
 mod slapd;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod components;
+mod dovecot;
 mod provider;
 
 use std::net::SocketAddr;
@@ -83,6 +84,7 @@ fn surroundings(root: &Path, scratch: &Path, provider: String) -> Surroundings {
     std::fs::write(&certificate, &identity.certificate_pem).unwrap();
     std::fs::write(&key, identity.key_pem.as_bytes()).unwrap();
     // Compiled once for all dialogs; the gateway trusts only a folder nobody else may write.
+    dovecot::listen(&scratch.join("dovecot"));
     let compiled =
         std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(scratch.join("compiled"));
     compiled.unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmilter::chain::{BodyMode, Call, Chain, Held};
 use wasmilter::mail::{AuthFacts, Stage};
 use wasmilter::smtp::headers::HeaderBlock;
+use wasmilter::smtp::sasl::Mechanism;
 use wasmilter::state::spool::Spool;
 
 use crate::support::{Filter, Session, configuration, load, recipient, sender, session, told};
@@ -22,7 +23,7 @@ fn calls(session: &Session) -> u32 {
 }
 
 fn login(session: &mut Session) {
-    let auth = AuthFacts { mechanism: "PLAIN", identity: "anna".into() };
+    let auth = AuthFacts { mechanism: Mechanism::Plain.into(), identity: "anna".into() };
     Arc::make_mut(&mut session.ctx.session).auth = Some(Arc::new(auth));
 }
 
@@ -67,7 +68,7 @@ async fn conditions_follow_the_login_obeyed() {
     assert_eq!(who(&session.helo().await), ["stranger"]);
     assert_eq!(chain.host().unwrap().slots_free(), free - 1);
     // At `auth` the password was right: it is the user's filter that is asked, and the other one's instance is gone.
-    let auth = AuthFacts { mechanism: "PLAIN", identity: "anna".into() };
+    let auth = AuthFacts { mechanism: Mechanism::Plain.into(), identity: "anna".into() };
     assert_eq!(who(&session.ask(Call::Auth(&auth)).await), ["user"]);
     assert_eq!(chain.host().unwrap().slots_free(), free - 1);
     // The login was refused by somebody.

@@ -13,12 +13,14 @@ use tokio::task::AbortHandle;
 
 use super::wire::{self, Answer, Said};
 use crate::accounts::remote::Away;
-use crate::smtp::sasl::Secret;
+use crate::smtp::sasl::{Name, RELAYED_MECHANISMS_MAX, Secret};
 
 /// Octets of a line of Dovecot's; its own are 8 KiB.
 const LINE_BYTES_MAX: usize = 64 * 1_024;
 /// Lines before DONE: mechanisms, and a few more.
 const HANDSHAKE_LINES_MAX: usize = 200;
+/// Mechanisms that are remembered; Dovecot has about fifteen.
+const MECHANISMS_MAX: usize = RELAYED_MECHANISMS_MAX;
 /// Questions that are not written yet. Whoever finds no room waits.
 const UNWRITTEN_MAX: usize = 64;
 /// Set in the number by which we tell Dovecot one connection from the next: no process has such a number.
@@ -31,7 +33,7 @@ pub(super) struct Gone;
 pub(super) struct Line {
     outgoing: mpsc::Sender<Secret>,
     waiting: Arc<Waiting>,
-    mechanisms: Vec<String>,
+    mechanisms: Vec<Name>,
     reader: AbortHandle,
 }
 
@@ -50,6 +52,8 @@ struct Waiting(Mutex<Places>);
 struct Places {
     taken: HashMap<u32, oneshot::Sender<Answer>>,
     last: u32,
+    /// There is no number left.
+    full: bool,
     closed: bool,
 }
 
@@ -75,38 +79,55 @@ impl Line {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        !self.waiting.places().closed && !self.outgoing.is_closed()
+        let places = self.waiting.places();
+        !places.closed && !places.full && !self.outgoing.is_closed()
     }
 
-    pub(super) fn offers(&self, mechanism: &str) -> bool {
-        self.mechanisms.iter().any(|offered| offered == mechanism)
+    /// What it offers, and does not hide: at most `MECHANISMS_MAX`.
+    pub(super) fn mechanisms(&self) -> &[Name] {
+        &self.mechanisms
     }
 
-    /// Asks, and waits for the answer. Dropped before that, it says so to Dovecot.
+    pub(super) fn offers(&self, mechanism: Name) -> bool {
+        self.mechanisms.contains(&mechanism)
+    }
+
+    /// A login that is about to begin.
     ///
     /// # Errors
     /// [`Gone`].
-    pub(super) async fn ask(&self, question: impl FnOnce(u32) -> Secret) -> Result<Answer, Gone> {
-        let (id, coming) = self.waiting.take_place()?;
-        let mut place = Place { line: self, id, answered: false };
-        self.outgoing.send(question(id)).await.map_err(|_| Gone)?;
+    pub(super) fn login(self: &Arc<Self>) -> Result<Login, Gone> {
+        Ok(Login { line: Arc::clone(self), id: self.waiting.take_number()?, open: false })
+    }
+}
+
+/// One login. Dropped before its last answer, it says so to Dovecot.
+pub(super) struct Login {
+    line: Arc<Line>,
+    id: u32,
+    /// Dovecot has heard of it, and has not ended it.
+    open: bool,
+}
+
+impl Login {
+    /// Says something in it, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub(super) async fn say(&mut self, words: impl FnOnce(u32) -> Secret) -> Result<Answer, Gone> {
+        let coming = self.line.waiting.take_place(self.id)?;
+        self.open = true;
+        self.line.outgoing.send(words(self.id)).await.map_err(|_| Gone)?;
         let answer = coming.await.map_err(|_| Gone);
-        place.answered = answer != Ok(Answer::Continue);
+        self.open = matches!(answer, Ok(Answer::Continue(_)));
         answer
     }
 }
 
-/// Of one question; gives it back however it ends.
-struct Place<'a> {
-    line: &'a Line,
-    id: u32,
-    answered: bool,
-}
-
-impl Drop for Place<'_> {
+impl Drop for Login {
     fn drop(&mut self) {
         self.line.waiting.places().taken.remove(&self.id);
-        if !self.answered {
+        if self.open {
             // Where there is no room, Dovecot finds out by its own timeout.
             let _ = self.line.outgoing.try_send(Secret::new(wire::cancel(self.id)));
         }
@@ -118,15 +139,23 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_place(&self) -> Result<(u32, oneshot::Receiver<Answer>), Gone> {
+    fn take_number(&self) -> Result<u32, Gone> {
         let mut places = self.places();
         // Numbers do not come again within a connection; after the last one it is another connection's turn.
         let id = places.last.checked_add(1).filter(|_| !places.closed).ok_or(Gone)?;
-        let (tell, answer) = oneshot::channel();
         places.last = id;
-        places.closed = id == u32::MAX;
+        places.full = id == u32::MAX;
+        Ok(id)
+    }
+
+    fn take_place(&self, id: u32) -> Result<oneshot::Receiver<Answer>, Gone> {
+        let mut places = self.places();
+        if places.closed {
+            return Err(Gone);
+        }
+        let (tell, answer) = oneshot::channel();
         places.taken.insert(id, tell);
-        Ok((id, answer))
+        Ok(answer)
     }
 
     fn tell(&self, id: u32, answer: Answer) {
@@ -150,7 +179,7 @@ fn client_number() -> Option<u32> {
     Some(u32::from_be_bytes(octets) >> 2 | NO_PROCESS)
 }
 
-async fn handshake(lines: &mut Lines) -> Result<Vec<String>, Away> {
+async fn handshake(lines: &mut Lines) -> Result<Vec<Name>, Away> {
     let mut mechanisms = Vec::new();
     let other = || Away("what answers there does not speak Dovecot's auth protocol, version 1".to_owned());
     for _ in 0..HANDSHAKE_LINES_MAX {
@@ -158,7 +187,8 @@ async fn handshake(lines: &mut Lines) -> Result<Vec<String>, Away> {
         match wire::parse(&line).ok_or_else(other)? {
             Said::Version(1) | Said::Other => {}
             Said::Version(_) | Said::Answer(..) => return Err(other()),
-            Said::Mechanism(name) => mechanisms.push(name),
+            Said::Mechanism(Some(name)) if mechanisms.len() < MECHANISMS_MAX => mechanisms.push(name),
+            Said::Mechanism(_) => {}
             Said::Done => return Ok(mechanisms),
         }
     }

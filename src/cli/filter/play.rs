@@ -243,7 +243,7 @@ impl Scene {
             }
         }
         if let Some(identity) = client.auth.as_deref().filter(|_| ended.is_none()) {
-            let auth = AuthFacts { mechanism: "PLAIN", identity: identity.into() };
+            let auth = AuthFacts { mechanism: crate::smtp::sasl::Mechanism::Plain.into(), identity: identity.into() };
             ended = self.put(Call::Auth(&auth)).await.0;
             self.facts(|facts| facts.auth = Some(Arc::new(auth)));
         }

@@ -12,7 +12,8 @@ use crate::config::{Config, ListenerTls};
 use crate::mail::{Ruled, SessionFacts, TlsFacts, Verdict};
 use crate::policy;
 use crate::policy::tables::{Lookup, Tables};
-use crate::session::{BodyOutcome, Errand, Identity, Input, KeysFound, Rules, Session, Step};
+use crate::session::{BodyOutcome, Errand, Identity, Input, KeysFound, Relayed, Rules, Session, Step};
+use crate::smtp::sasl::{Mechanisms, Served};
 use crate::smtp::{Offer, Reply, replies};
 use crate::state::tables::{Table, TableError};
 
@@ -86,6 +87,8 @@ pub(crate) fn rehearse(config: &Arc<Config>, tables: &Tables, client: &Client, c
     let facts = facts(&listener.name, client);
     let mut session = Session::new(rules, Arc::new(limits), Arc::new(facts));
     session.set_after_login(client.after_login);
+    // Whatever mechanisms there are, the one that is said here is among them.
+    session.set_mechanisms(Arc::new(Served::here(Mechanisms::PASSWORDS)));
     let tls = (client.tls && listener.tls == ListenerTls::Implicit).then(tls);
     Stage {
         session,
@@ -193,6 +196,8 @@ impl Stage {
                 Input::Identity(self.login.clone().map_or(Identity::Bad, Identity::Good))
             }
             // AUTH is by PLAIN.
+            Step::Relay { .. } | Step::RelayOn(_) => Input::Relayed(Relayed::Unavailable),
+            Step::RelayEnd(then) => return *then,
             Step::FindKeys { .. } => Input::Keys(KeysFound::Unavailable),
             Step::StartTls(reply) => {
                 self.hear([reply]);

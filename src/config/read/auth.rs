@@ -6,7 +6,7 @@ use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::value::Value;
 use crate::config::{check, schema};
-use crate::smtp::sasl::{Mechanism, Mechanisms};
+use crate::smtp::sasl::{Mechanism, Mechanisms, Name, Way};
 
 /// Computing more password hashes at once than this only trades memory (19 MiB each) for nothing.
 const HASHING_CONCURRENT_MAX: u32 = 64;
@@ -57,7 +57,7 @@ pub(in crate::config) fn read(section: &Section<'_>) -> Option<Auth> {
 }
 
 /// Each must be one that somebody can serve: what is offered and never works is worse than what is not offered.
-fn mechanisms(value: &Value<'_>, backends: &[AuthBackend]) -> Result<Mechanisms, Problem> {
+fn mechanisms(value: &Value<'_>, backends: &[AuthBackend]) -> Result<Vec<Name>, Problem> {
     let all = Mechanism::ALL.iter().map(|known| format!("\"{}\"", known.name())).collect::<Vec<_>>().join(", ");
     let served = backends.iter().fold(Mechanisms::NONE, |all, backend| all.or(backend.kind.could_serve()));
     if value.items().is_empty() {
@@ -65,16 +65,20 @@ fn mechanisms(value: &Value<'_>, backends: &[AuthBackend]) -> Result<Mechanisms,
             .error("is empty, so nobody could log in")
             .help("leave it out, or write auth = \"off\" for the listeners"));
     }
-    let named = value.list(|item| {
-        let mechanism = item.parsed("the name of a mechanism", &format!("choose from {all}"), |text| {
-            Mechanism::parse(text).ok_or_else(|| "is not a mechanism that there is here".to_owned())
+    let help = format!("choose from {all}; a backend of kind \"dovecot\" may have others");
+    let known_here = |name: Name| Mechanism::parse(name.as_str()).is_some();
+    let relayed = |name: Name| backends.iter().any(|backend| backend.kind.could_relay(name));
+    Ok(value.list(|item| {
+        let name = item.parsed("the name of a mechanism", &help, |text| {
+            let name = Name::parse(text).filter(|name| known_here(*name) || relayed(*name));
+            name.ok_or_else(|| "is not a mechanism that there is here".to_owned())
         })?;
-        if backends.is_empty() || served.or(Mechanisms::CERTIFICATES).contains(mechanism) {
-            return Ok(mechanism);
+        let can = backends.iter().map(|backend| (backend.kind.could_serve(), backend.kind.could_relay(name)));
+        if backends.is_empty() || Way::of(name, can).is_some() {
+            return Ok(name);
         }
         Err(item
             .error("is something that no backend can serve")
             .help(format!("those of this file can serve {served}; by a client's certificate, EXTERNAL")))
-    });
-    Ok(named.into_iter().collect())
+    }))
 }

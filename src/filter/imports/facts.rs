@@ -78,7 +78,7 @@ fn tls(session: &SessionFacts) -> Fact {
 /// RFC 8601 2.7.4.
 fn auth(session: &SessionFacts) -> Fact {
     let Some(auth) = &session.auth else { return fact("auth", "none", &[]) };
-    let properties = [("mechanism", Some(auth.mechanism.to_owned())), ("identity", Some(auth.identity.to_string()))];
+    let properties = [("mechanism", Some(auth.mechanism.to_string())), ("identity", Some(auth.identity.to_string()))];
     fact("auth", "pass", &properties)
 }
 

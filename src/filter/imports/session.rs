@@ -55,7 +55,7 @@ impl Host for Guest {
             .session
             .auth
             .as_ref()
-            .map(|auth| AuthInfo { mechanism: auth.mechanism.to_owned(), identity: auth.identity.to_string() }))
+            .map(|auth| AuthInfo { mechanism: auth.mechanism.to_string(), identity: auth.identity.to_string() }))
     }
 
     fn note(&mut self, key: String) -> Result<Option<String>> {

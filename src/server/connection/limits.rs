@@ -80,7 +80,7 @@ impl Connection {
         match charge {
             Charge::AuthFailure { mechanism, account } => {
                 self.record.login(Login::Bad);
-                event::auth_failed(facts, mechanism, account);
+                event::auth_failed(facts, *mechanism, account);
             }
             Charge::AuthGood { .. } => self.record.login(Login::Good),
             _ => {}

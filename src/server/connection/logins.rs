@@ -1,8 +1,8 @@
 //! Logins, as far as the driver is concerned: it asks those who know the accounts.
 
-use crate::accounts::{Client, Verification};
-use crate::session::{Identity, Input, KeysFound, Step};
-use crate::smtp::sasl::Secret;
+use crate::accounts::{Client, Turn, Verification};
+use crate::session::{Identity, Input, KeysFound, Relayed, Step};
+use crate::smtp::sasl::{Name, Secret};
 
 use super::Connection;
 
@@ -39,6 +39,47 @@ impl Connection {
             }
         };
         self.session.handle(Input::Keys(found))
+    }
+
+    pub(super) async fn relay(&mut self, mechanism: Name, initial: Option<Secret>) -> Step {
+        let facts = self.session.facts();
+        let standing = self.gateway.limits.standing(facts.peer.ip(), "");
+        let client = Client { session: facts, attempt: self.session.login_attempt(), standing };
+        let turn = match &self.generation.accounts {
+            Some(accounts) => Box::pin(accounts.exchange(&client, mechanism, initial.as_ref())).await,
+            None => Turn::Unavailable,
+        };
+        self.relayed(turn)
+    }
+
+    pub(super) async fn relay_on(&mut self, message: &Secret) -> Step {
+        let turn = match self.exchange.take() {
+            Some(exchange) => Box::pin(exchange.go_on(message)).await,
+            None => Turn::Unavailable,
+        };
+        self.relayed(turn)
+    }
+
+    /// Dropped, it is ended at the backend.
+    pub(super) fn relay_end(&mut self, then: Step) -> Step {
+        self.exchange = None;
+        then
+    }
+
+    fn relayed(&mut self, turn: Turn) -> Step {
+        let said = match turn {
+            Turn::Challenge(challenge, exchange) => {
+                self.exchange = Some(exchange);
+                Relayed::Challenge(challenge)
+            }
+            Turn::Good { identity, last } => Relayed::Good { identity, last },
+            Turn::Bad => Relayed::Bad,
+            Turn::Unavailable => {
+                self.record.login_put_off(&self.session, "");
+                Relayed::Unavailable
+            }
+        };
+        self.session.handle(Input::Relayed(said))
     }
 
     fn verified(&mut self, account: &str, verification: Verification) -> Step {

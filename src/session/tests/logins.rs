@@ -1,9 +1,10 @@
 //! Logins: what is asked for in which order, and what is said of it.
 
 use super::*;
+use crate::smtp::sasl::Mechanisms;
 
-/// A session that has said which account it wants, up to the question for the limits and the verifier's answer.
-fn logging_in(identity: Identity) -> (Session, Step) {
+/// A session in TLS that has said EHLO.
+pub(super) fn greeted() -> Session {
     let text = r#"
         hostname = "mx.example.org"
         [upstream]
@@ -29,6 +30,12 @@ fn logging_in(identity: Identity) -> (Session, Step) {
     session.handle(Input::Line(b"EHLO client.test"));
     session.handle(Input::Verdict(Verdict::NEXT, Vec::new()));
     session.handle(Input::Reached(Ok(Arc::new(Offer::default()))));
+    session
+}
+
+/// A session that has said which account it wants, up to the question for the limits and the verifier's answer.
+fn logging_in(identity: Identity) -> (Session, Step) {
+    let mut session = greeted();
     let step = session.handle(Input::Line(b"AUTH PLAIN AGEAYg=="));
     assert!(matches!(&step, Step::Charge(Charge::AuthAttempt { account }) if &**account == "a"), "{step:?}");
     let step = session.handle(Input::Charged(Ok(())));
@@ -54,7 +61,8 @@ fn a_guess_beyond_the_limit_learns_nothing_right_or_wrong() {
 /// What the driver would be asked, with a session that is offered every mechanism.
 fn logging_in_by(line: &[u8]) -> (Session, Step) {
     let (mut session, _) = logging_in(Identity::Unavailable);
-    session.set_mechanisms(Mechanisms::SCRAM.or(Mechanisms::TOKENS).or(Mechanisms::CERTIFICATES));
+    session
+        .set_mechanisms(Arc::new(Served::here(Mechanisms::SCRAM.or(Mechanisms::TOKENS).or(Mechanisms::CERTIFICATES))));
     session.handle(Input::Next);
     let step = session.handle(Input::Line(line));
     (session, step)

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 static ALL: std::sync::LazyLock<ClientOffer> = std::sync::LazyLock::new(|| ClientOffer {
     size: Some(1_000),
     start_tls: true,
-    auth: crate::smtp::sasl::Mechanisms::PASSWORDS,
+    auth: true,
     eight_bit_mime: true,
     smtp_utf8: true,
     dsn: true,

@@ -7,11 +7,13 @@
 mod bearer;
 mod external;
 mod mechanism;
+mod name;
 mod plain;
 pub mod scram;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,7 +26,9 @@ use super::replies;
 use super::reply::Reply;
 
 pub use mechanism::{Mechanism, Mechanisms};
+pub use name::{Name, RELAYED_MECHANISMS_MAX, Served, Way};
 pub use secret::Secret;
+pub use witness::{Unreadable, Witness};
 
 /// Each of authorization identity, name and password, decoded (RFC 4616 section 2 asks for 255).
 pub const CREDENTIAL_OCTETS_MAX: usize = 255;

@@ -53,7 +53,10 @@ fn facts(number: u64, dice: &mut Dice) -> SessionFacts {
         [name, PeerName::Unavailable, PeerName::TemporarilyUnavailable][usize::try_from(dice.below(3)).unwrap()].clone()
     };
     let (peer_name, reverse_name) = (pick(name.clone()), pick(name));
-    let login = (dice.below(5) == 0).then(|| AuthFacts { mechanism: "PLAIN", identity: format!("n{number}.").into() });
+    let login = (dice.below(5) == 0).then(|| AuthFacts {
+        mechanism: crate::smtp::sasl::Mechanism::Plain.into(),
+        identity: format!("n{number}.").into(),
+    });
     SessionFacts {
         after_login: false,
         id: format!("n{number}.").into(),

@@ -122,7 +122,8 @@ async fn who_has_logged_in_leaves_no_connection_behind() {
         + &format!("U: 220 mx.test\nP: EHLO client.test\nU: 250-mx.test\n{AGAIN}P: QUIT\n");
     let scripted = Scripted::new(leaked(script)).await;
     let mut who = client();
-    who.auth = Some(Arc::new(AuthFacts { mechanism: "PLAIN", identity: "bob".into() }));
+    who.auth =
+        Some(Arc::new(AuthFacts { mechanism: crate::smtp::sasl::Mechanism::Plain.into(), identity: "bob".into() }));
     pooled(&scripted, Identify::Xclient, |_| {}).connect(&who).await.unwrap().release().await;
     scripted.played().await;
 }

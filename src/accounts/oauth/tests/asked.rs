@@ -4,7 +4,7 @@ use super::provider::Says;
 use super::*;
 use crate::accounts::{Accounts, Backends, Verification};
 use crate::config::{Auth, AuthBackend, AuthBackendKind, AuthRemote, AuthService};
-use crate::smtp::sasl::Mechanisms;
+use crate::smtp::sasl::{Mechanisms, Served};
 use crate::state::limits::LoginStanding;
 
 /// Asked under a name and a secret with characters that mean something.
@@ -86,7 +86,7 @@ fn accounts(list: Vec<OauthAccounts>) -> Accounts {
 async fn answers_are_remembered_no_longer_than_the_token_is_good() {
     let (provider, folder) = (Provider::start().await, tempfile::tempdir().unwrap());
     let accounts = accounts(vec![introspecting(&provider, &folder)]);
-    assert_eq!(accounts.mechanisms(), Mechanisms::TOKENS);
+    assert_eq!(*accounts.mechanisms(), Served::here(Mechanisms::TOKENS));
     let verify = async |token: &str| accounts.verify_token(Some("anna@example.org"), &secret(token)).await;
     let good = Verification::Good("anna@example.org".into());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -82,7 +82,10 @@ impl Course {
             stages,
             hello,
             tls: TlsFacts::new("TLSv1.3", "TLS_AES_256_GCM_SHA384".into(), 256),
-            auth: AuthFacts { mechanism: "PLAIN", identity: "ann@example.org".into() },
+            auth: AuthFacts {
+                mechanism: crate::smtp::sasl::Mechanism::Plain.into(),
+                identity: "ann@example.org".into(),
+            },
             facts: Arc::new(facts),
         }
     }
