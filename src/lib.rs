@@ -33,6 +33,8 @@ pub mod report;
 #[cfg(feature = "io")]
 pub mod server;
 #[cfg(feature = "io")]
+pub mod shared;
+#[cfg(feature = "io")]
 pub mod sink;
 #[cfg(feature = "io")]
 pub mod state;

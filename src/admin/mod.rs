@@ -1,6 +1,6 @@
-//! Floor 9: the operator's door: `GET /metrics`, `/healthz`, `/filters` and `/limits` over HTTP, on a loopback address unless the
-//! configuration says otherwise. It shows, and changes nothing, but for two requests from this machine: a filter is read
-//! again ([`filters`]), an address has logged in elsewhere ([`seen`]).
+//! Floor 9: the operator's door: `GET /metrics`, `/healthz`, `/filters`, `/limits` and `/shared` over HTTP, on a loopback
+//! address unless the configuration says otherwise. It shows, and changes nothing, but for two requests from this machine:
+//! a filter is read again ([`filters`]), an address has logged in elsewhere ([`seen`]).
 //!
 //! It is the last to go at shutdown, so that a load balancer sees 503 while sessions end. Connections are bounded in
 //! number and in time: it is no place to wait at.
@@ -48,6 +48,20 @@ pub struct Health {
 /// Makes a list for whoever asks.
 pub type Listing = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
 
+/// What is listed beside the filters.
+pub struct Lists {
+    /// Every `[[limit]]`.
+    pub limits: Listing,
+    /// The servers of the shared state.
+    pub shared: Listing,
+}
+
+impl std::fmt::Debug for Lists {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lists").finish_non_exhaustive()
+    }
+}
+
 /// The address cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} ([admin]): {source}")]
@@ -67,7 +81,7 @@ struct Shown {
     metrics: Metrics,
     health: Box<dyn Fn() -> Health + Send + Sync>,
     filters: Filters,
-    limits: Listing,
+    lists: Lists,
     seeing: Seeing,
     began: Instant,
 }
@@ -96,17 +110,18 @@ impl Admin {
         metrics: Metrics,
         health: impl Fn() -> Health + Send + Sync + 'static,
         filters: Filters,
-        limits: Listing,
+        lists: Lists,
         seeing: Seeing,
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
         let shown =
-            Arc::new(Shown { metrics, health: Box::new(health), filters, limits, seeing, began: Instant::now() });
+            Arc::new(Shown { metrics, health: Box::new(health), filters, lists, seeing, began: Instant::now() });
         let router = Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(healthz))
             .route("/filters", get(filters::list))
             .route("/limits", get(limits_list))
+            .route("/shared", get(shared_list))
             .route("/seen/{address}", post(seen::seen))
             .route("/filters/{name}/reload", post(filters::reload))
             .with_state(shown);
@@ -143,7 +158,12 @@ async fn healthz(State(shown): State<Arc<Shown>>) -> Response {
 
 /// Every `[[limit]]`: what it remembers, how often it was reached, and by whom where that is an alarm.
 async fn limits_list(State(shown): State<Arc<Shown>>) -> Response {
-    filters::said(StatusCode::OK, &(shown.limits)())
+    filters::said(StatusCode::OK, &(shown.lists.limits)())
+}
+
+/// The servers of the shared state, and how they are; null where nothing is shared.
+async fn shared_list(State(shown): State<Arc<Shown>>) -> Response {
+    filters::said(StatusCode::OK, &(shown.lists.shared)())
 }
 
 const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");

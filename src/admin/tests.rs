@@ -47,7 +47,10 @@ async fn start() -> Running {
         metrics,
         health,
         filters,
-        Box::new(|| serde_json::json!([{ "name": "one" }])),
+        Lists {
+            limits: Box::new(|| serde_json::json!([{ "name": "one" }])),
+            shared: Box::new(|| serde_json::json!({ "up": true })),
+        },
         Box::new(|address, ttl| match ttl.as_secs() {
             7 => Err("not now".to_owned()),
             seconds => Ok(serde_json::json!({ "address": address, "seconds": seconds })),
@@ -126,6 +129,8 @@ async fn orders_are_taken_only_from_who_says_so() {
     let running = start().await;
     let limits = ask(running.address, "GET /limits HTTP/1.1").await;
     assert!(limits.starts_with("HTTP/1.1 200 ") && limits.contains(r#"[{"name":"one"}]"#), "{limits}");
+    let shared = ask(running.address, "GET /shared HTTP/1.1").await;
+    assert!(shared.starts_with("HTTP/1.1 200 ") && shared.contains("\"up\":true"), "{shared}");
     let list = ask(running.address, "GET /filters HTTP/1.1").await;
     assert!(list.starts_with("HTTP/1.1 200 ") && list.ends_with("[{\"name\":\"good\"}]\n"), "{list}");
     for (request, status) in [

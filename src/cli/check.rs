@@ -153,6 +153,10 @@ fn missing_files(config: &Config) -> Vec<String> {
             wanted.push((of("password-file"), path));
         }
     }
+    if let Some(shared) = &config.state.shared {
+        wanted.extend(shared.ca.iter().map(|ca| ("ca of [state]".to_owned(), ca.as_path())));
+        wanted.extend(shared.password_file.iter().map(|file| ("password-file of [state]".to_owned(), file.as_path())));
+    }
     for filter in &config.filters {
         wanted.push((format!("path of the filter \"{}\"", filter.name), &filter.path));
     }

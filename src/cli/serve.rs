@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::load::load;
 use super::policy::audit::open_relay;
-use crate::admin::{Admin, Exchanged, Filters, Health, Order};
+use crate::admin::{Admin, Exchanged, Filters, Health, Lists, Order};
 use crate::config::{self, Config};
 use crate::net::files;
 use crate::net::inherit::Inherited;
@@ -163,11 +163,13 @@ fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>, ord
     let listed = Arc::clone(gateway);
     let filters = Filters { list: Box::new(move || listed.filters()), orders: orders.clone() };
     let limited = Arc::clone(gateway);
-    let limits = Box::new(move || limited.shown_limits());
+    let sharing = Arc::clone(gateway);
+    let lists =
+        Lists { limits: Box::new(move || limited.shown_limits()), shared: Box::new(move || sharing.shown_shared()) };
     let told = Arc::clone(gateway);
     let seeing = Box::new(move |address, ttl| told.saw(address, ttl));
     let stopped = async move { stopped.cancelled().await };
-    let serving = admin.serve(gateway.metrics().clone(), health, filters, limits, seeing, stopped);
+    let serving = admin.serve(gateway.metrics().clone(), health, filters, lists, seeing, stopped);
     tokio::spawn(serving);
     Door { settings: settings.clone(), stop }
 }

@@ -232,7 +232,23 @@ pub(super) const LIMIT: Shape = Shape {
 pub(super) const LIMIT_EXCEPT: Shape =
     Shape { title: "[limit.except]", keys: &["networks", "identities", "senders", "recipients"] };
 
-pub(super) const STATE: Shape = Shape { title: "[state]", keys: &["snapshot", "snapshot-every", "snapshot-size"] };
+pub(super) const STATE: Shape = Shape {
+    title: "[state]",
+    keys: &[
+        "snapshot",
+        "snapshot-every",
+        "snapshot-size",
+        "redis",
+        "cluster",
+        "user",
+        "password-file",
+        "database",
+        "ca",
+        "prefix",
+        "timeout",
+        "share",
+    ],
+};
 
 pub(super) const TIMEOUTS: Shape = Shape {
     title: "[timeouts]",

@@ -11,7 +11,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use super::cache::Cache;
 use super::error::LoadError;
 use super::guest::Guest;
-use super::imports::{self, CAPABILITIES, PACKAGE, VERSION};
+use super::imports::{self, CAPABILITIES, KeysAre, PACKAGE, VERSION};
 use super::{fit, survey, wasi};
 use crate::config;
 
@@ -77,7 +77,11 @@ pub(super) fn preamble(wasm: &[u8]) -> Result<(), String> {
 }
 
 /// Checks every import against the grants, and links.
-pub(super) fn link(filter: &config::Filter, component: &Component) -> Result<(InstancePre<Guest>, Needs), LoadError> {
+pub(super) fn link(
+    filter: &config::Filter,
+    keys: KeysAre,
+    component: &Component,
+) -> Result<(InstancePre<Guest>, Needs), LoadError> {
     let engine = component.engine();
     let mut needs = Needs::default();
     for (name, item) in component.component_type().imports(engine) {
@@ -87,7 +91,7 @@ pub(super) fn link(filter: &config::Filter, component: &Component) -> Result<(In
         }
     }
     let mut linker = Linker::new(engine);
-    let linked = imports::link(&mut linker, &filter.grants)
+    let linked = imports::link(&mut linker, &filter.grants, keys)
         .and_then(|()| if needs.wasi { wasi::link(&mut linker) } else { Ok(()) })
         .and_then(|()| linker.instantiate_pre(component));
     let pre = linked.map_err(|e| refused(filter, format!("does not fit this gateway's interfaces: {e:#}")))?;

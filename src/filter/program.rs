@@ -111,7 +111,7 @@ impl Program {
         digest: String,
     ) -> Result<Program, LoadError> {
         let filter = &profile.config;
-        let (pre, needs) = component::link(filter, &component)?;
+        let (pre, needs) = component::link(filter, profile.outside.keys_are(), &component)?;
         let weight = weight(&component, host).map_err(|what| component::refused(filter, what))?;
         let exports = Exports::find(&pre);
         fit::names(&component, &exports).map_err(|what| component::refused(filter, what))?;

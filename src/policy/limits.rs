@@ -92,11 +92,39 @@ pub fn key(limit: &Limit, subject: &Subject<'_>) -> Option<(Vec<u8>, String)> {
         words.push_str(name);
         words.push('=');
         words.push_str(&value);
-        // Each with its length, so that two keys of the same parts are two.
-        octets.extend_from_slice(&value.len().to_be_bytes());
-        octets.extend_from_slice(value.as_bytes());
+        append(&mut octets, &value);
     }
     Some((octets, words))
+}
+
+/// With its length, so that two keys of the same parts are two.
+fn append(octets: &mut Vec<u8>, value: &str) {
+    octets.extend_from_slice(&(value.len() as u64).to_be_bytes());
+    octets.extend_from_slice(value.as_bytes());
+}
+
+fn octets_of<const N: usize>(values: [&str; N]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    values.iter().for_each(|value| append(&mut octets, value));
+    octets
+}
+
+/// An address as `[rates]` counts it: the octets that `per = ["address"]` has for it.
+#[must_use]
+pub fn address_octets(address: IpAddr) -> Vec<u8> {
+    octets_of([&network(address, 32, SUBSCRIBER_BITS_V6)])
+}
+
+/// Somebody who has logged in, as `[rates]` counts them: by the name as it is.
+#[must_use]
+pub fn identity_octets(identity: &str) -> Vec<u8> {
+    octets_of([identity])
+}
+
+/// An account at an address.
+#[must_use]
+pub fn account_octets(address: IpAddr, account: &str) -> Vec<u8> {
+    octets_of([&network(address, 32, SUBSCRIBER_BITS_V6), account])
 }
 
 /// A recipient as distinct ones are told apart.

@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 31] = [
+pub const DESCRIBED: [(&str, Kind, &str); 33] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -70,6 +70,12 @@ pub const DESCRIBED: [(&str, Kind, &str); 31] = [
     ("wasmilter_access_rules_total", Kind::Counter, "Access rules that matched, by rule, action and would"),
     ("wasmilter_limit_hits_total", Kind::Counter, "How often a [[limit]] was reached, by its name and its action"),
     ("wasmilter_limit_alarms_total", Kind::Counter, "How often a [[limit]] with alarm = true was reached, by its name"),
+    ("wasmilter_state_shared_up", Kind::Gauge, "1 while all of [state] redis that is needed answers, else 0"),
+    (
+        "wasmilter_state_shared_total",
+        Kind::Counter,
+        "Questions to the shared state: what, and who answered: shared, local, unavailable",
+    ),
     ("wasmilter_stress", Kind::Gauge, "1 while strangers get less patience, since hardly any room is left"),
     ("wasmilter_breaker_open", Kind::Gauge, "Whether calls of a filter do not wait for an instance for now"),
     ("wasmilter_shadow_total", Kind::Counter, "What filters in shadow would have said, beside what happened"),

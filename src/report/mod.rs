@@ -9,6 +9,7 @@ pub mod event;
 pub mod log;
 pub mod metrics;
 pub mod seldom;
+pub mod shared;
 mod transaction;
 pub mod upstream;
 

@@ -135,6 +135,10 @@ pub(super) fn begin(gateway: &Arc<Gateway>, place: Place, arrival: Arrival, room
     gateway.shutdown.sessions().spawn(async move {
         let (rules, ruling) = own.enter(&Subject::arriving(facts.peer.ip(), &facts.listener)).await;
         let mut stream = arrival.stream;
+        if let Some(which) = ruling.limited {
+            own.metrics.limited(which);
+            event::connection_refused(&facts.listener, facts.peer.ip(), which);
+        }
         if let Some(reply) = ruling.refusal {
             if !implicit {
                 let mut line = Vec::new();
@@ -185,7 +189,11 @@ pub(super) fn admit_client(
     peer: IpAddr,
 ) -> Result<ConnectionGuard, Refused> {
     let (_, rates) = generation.limits_for(peer);
-    if rates { gateway.limits.connection(peer) } else { gateway.limits.exempt_connection() }
+    match rates {
+        false => gateway.limits.exempt_connection(),
+        true if gateway.shares_connections() => gateway.limits.enter(peer),
+        true => gateway.limits.connection(peer),
+    }
 }
 
 /// The same for a proxy that has not said yet who its client is.

@@ -18,6 +18,7 @@ use crate::policy;
 use crate::policy::tables::Tables;
 use crate::report::Metrics;
 use crate::session::Question;
+use crate::shared::{Keys, Shared, SharedError};
 use crate::smtp::Reply;
 use crate::state::addresses::Addresses;
 use crate::state::answers::Answers;
@@ -44,6 +45,8 @@ pub enum BuildError {
     Resolver(#[from] ResolverError),
     #[error(transparent)]
     Upstream(#[from] SetupError),
+    #[error(transparent)]
+    Shared(#[from] SharedError),
 }
 
 /// What the program around a gateway may bring in place of what the system has.
@@ -73,6 +76,8 @@ pub struct Generation {
     pub(super) resolver: Resolver,
     /// Policy daemons.
     pub(super) delegation: Delegation,
+    /// What other gateways see and count, too.
+    pub(super) shared: Option<Arc<Shared>>,
     /// What deferred upstreams answered about recipients.
     pub(super) answers: Answers<Question>,
     /// Shared with the generations before: tickets handed out stay good, one bound holds for all hashing, and an
@@ -111,8 +116,12 @@ impl Generation {
         let resolver = Resolver::new(&config.resolver)?;
         let reach = Reach { resolver: &resolver, dialer: &environment.dialer };
         let accounts = config.auth.as_ref().map(|auth| accounts(auth, &reach, known, &mut renewal)).transpose()?;
+        let known = before.and_then(|old| old.shared.as_ref());
+        let share = |settings| Shared::new(settings, &resolver, &environment.dialer, known);
+        let shared = config.state.shared.as_ref().map(share).transpose()?;
         let outside = environment.outside.clone();
         let outside = outside.unwrap_or_else(|| Outside::real(&resolver, &environment.dialer));
+        let outside = outside.with_keys(shared.as_ref().and_then(Keys::of));
         let chain = Chain::reload(before.map(|old| old.chain.load_full()).as_deref(), &config, &outside)?;
         let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
         let delegation = Delegation::new(&config, before.map(|old| &old.delegation));
@@ -123,6 +132,7 @@ impl Generation {
             chain: ArcSwap::from_pointee(chain),
             upstreams,
             resolver,
+            shared,
             answers: Answers::default(),
             tls,
             accounts,
@@ -143,12 +153,6 @@ impl Generation {
         self.chain.load_full()
     }
 
-    fn begin_accounts(&self) {
-        if let Some(accounts) = &self.accounts {
-            accounts.begin();
-        }
-    }
-
     /// An upstream's answer about a recipient: yes, and "no such user", are kept where the operator wants that.
     pub(super) fn keep_answer(&self, question: Question, reply: &Reply) {
         let unknown = reply.enhanced.is_some_and(|said| (said.class, said.subject, said.detail) == (5, 1, 1));
@@ -156,6 +160,13 @@ impl Generation {
         if let Some(keep) = keep.filter(|_| unknown || reply.class() == 2) {
             self.answers.put(question, reply.clone(), keep);
         }
+    }
+
+    /// Begins what goes on beside sessions. To be called within the runtime.
+    fn begin(&self) {
+        self.upstreams.begin();
+        self.accounts.iter().for_each(|accounts| accounts.begin());
+        self.shared.iter().for_each(|shared| shared.begin());
     }
 
     /// The bounds for a client, and whether rate limits count it.
@@ -251,8 +262,7 @@ impl Gateway {
     /// One that counts names by a key that was used before.
     #[must_use]
     pub fn with_names(generation: Generation, metrics: Metrics, names: HashKey) -> Arc<Gateway> {
-        generation.upstreams.begin();
-        generation.begin_accounts();
+        generation.begin();
         let limits = Limits::new(&generation.config.rates, &generation.config.rate_limits, names);
         let overload = Overload::new(&generation.config.rates);
         limits.set_sessions_max(overload.files.sessions_max());
@@ -277,6 +287,11 @@ impl Gateway {
     /// What names are hashed with where they are counted.
     pub(super) fn names(&self) -> HashKey {
         self.names
+    }
+
+    /// The same for a moment: it costs nothing, and must not be held while something is waited for.
+    pub(super) fn generation_now(&self) -> arc_swap::Guard<Arc<Generation>> {
+        self.generation.load()
     }
 
     /// Sessions open now.
@@ -320,8 +335,7 @@ impl Gateway {
         std::mem::take(&mut generation.renewal).take_effect();
         self.limits.reload(&generation.config.rates, &generation.config.rate_limits);
         self.overload.reload(&generation.config.rates);
-        generation.upstreams.begin();
-        generation.begin_accounts();
+        generation.begin();
         let before = self.generation.swap(Arc::new(generation));
         drop(tokio::spawn(async move { before.upstreams.retire().await }));
     }

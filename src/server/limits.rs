@@ -8,10 +8,12 @@ use crate::config::{Counted, Limit, LimitAction};
 use crate::policy::limits::Subject;
 use crate::report::event;
 use crate::report::seldom::Seldom;
+use crate::shared::Shared;
 use crate::smtp::Reply;
 use crate::smtp::replies::{TooMuch, over_limit};
-use crate::state::limits::{Hit, How, RuleGuard, Rules};
+use crate::state::limits::{Check, Decided, Group, Hit, How, RateCheck, Refused, RuleGuard};
 
+use super::accept::no_room;
 use super::gateway::Gateway;
 
 /// An alarm about one client is told once a minute.
@@ -22,6 +24,8 @@ static ALARMS: Seldom = Seldom::new();
 pub(super) struct Ruling {
     /// What the client hears, and no more than this happens.
     pub(super) refusal: Option<Reply>,
+    /// The setting of `[rates]` that refuses, where it is one.
+    pub(super) limited: Option<&'static str>,
     /// The longest that any of them wants.
     pub(super) delay: Duration,
     /// Of those that mark.
@@ -91,20 +95,43 @@ fn tell(hit: &Hit, subject: &Subject<'_>, gateway: &Gateway, session: Option<&st
 }
 
 impl Gateway {
-    /// Asks every `[[limit]]` that counts one of these about the client.
+    /// Asks these quotas of `[rates]` and then every `[[limit]]` that counts one of these about the client.
+    ///
+    /// # Errors
+    /// The quota that refuses; no `[[limit]]` was asked then.
     pub(super) async fn rule(
         &self,
+        rates: Vec<RateCheck<'_>>,
         asks: &[(Counted, How, NonZeroU32)],
         door: Door,
         subject: &Subject<'_>,
         session: Option<&str>,
-    ) -> Ruling {
-        let rules = self.limits.rules();
-        let checks = rules.checks(asks, subject);
-        if checks.is_empty() {
-            return Ruling::default();
+    ) -> Result<Ruling, Refused> {
+        let checks = self.limits.rules().checks(asks, subject);
+        if rates.is_empty() && checks.is_empty() {
+            return Ok(Ruling::default());
         }
-        Ruling::of(Rules::decide(checks), door, subject, self, session)
+        let Decided { refused, hits } = self.decide(rates, checks).await;
+        refused.map_or_else(|| Ok(Ruling::of(hits, door, subject, self, session)), Err)
+    }
+
+    /// By all gateways that share their limits, or by this one.
+    async fn decide(&self, rates: Vec<RateCheck<'_>>, rules: Vec<Check>) -> Decided {
+        let mut group = Group::new(rates, rules);
+        if let Some(shared) = self.shared_limits() {
+            shared.settle(&mut group).await;
+        }
+        group.finish()
+    }
+
+    fn shared_limits(&self) -> Option<Arc<Shared>> {
+        self.generation_now().shared.as_ref().filter(|shared| shared.has_limits()).cloned()
+    }
+
+    /// Whether how often clients connect is counted by all gateways: then it is asked by [`enter`](Gateway::enter), and not
+    /// while the connection is accepted.
+    pub(super) fn shares_connections(&self) -> bool {
+        self.shared_limits().is_some()
     }
 
     /// A client comes in: connections, those open at once, and the errors it made before.
@@ -114,17 +141,31 @@ impl Gateway {
         if ruling.refusal.is_some() {
             return (guard, ruling);
         }
+        let rates = if self.shares_connections() { self.limits.connection_checks(subject.address) } else { Vec::new() };
         let asks =
             [(Counted::Connections, How::Charge, NonZeroU32::MIN), (Counted::Errors, How::Look, NonZeroU32::MIN)];
-        let mut more = self.rule(&asks, Door::Connection, subject, None).await;
-        more.delay = more.delay.max(ruling.delay);
-        more.tags.extend(ruling.tags);
-        (guard, more)
+        match self.rule(rates, &asks, Door::Connection, subject, None).await {
+            Ok(mut more) => {
+                more.delay = more.delay.max(ruling.delay);
+                more.tags.extend(ruling.tags);
+                (guard, more)
+            }
+            Err(Refused { which, .. }) => {
+                (guard, Ruling { refusal: Some(no_room(which)), limited: Some(which), ..Ruling::default() })
+            }
+        }
     }
 
     /// Whether clients are asked for anything before they may come in.
     pub(super) fn limits_entry(&self) -> bool {
-        self.limits.rules().count_any(&[Counted::ConnectionsAtOnce, Counted::Connections, Counted::Errors])
+        self.shares_connections()
+            || self.limits.rules().count_any(&[Counted::ConnectionsAtOnce, Counted::Connections, Counted::Errors])
+    }
+
+    /// For the operator: the servers of the shared state; null without one.
+    #[must_use]
+    pub fn shown_shared(&self) -> serde_json::Value {
+        self.generation_now().shared.as_ref().map_or(serde_json::Value::Null, |shared| shared.shown())
     }
 
     /// For the operator: every `[[limit]]`, what it remembers and whom it met.

@@ -114,6 +114,18 @@ impl Kv {
         }
     }
 
+    /// What is under a key that something was done to here, expired or not; None: nothing was.
+    pub fn own(&self, key: &str, now: Instant) -> Option<Option<Vec<u8>>> {
+        let store = self.lock();
+        let entry = store.map.get(key)?;
+        Some(entry.value.as_ref().filter(|_| entry.lives(now)).map(|value| value.to_vec()))
+    }
+
+    /// Octets that a value may have.
+    pub fn value_bytes_max(&self) -> usize {
+        self.lock().value_bytes_max
+    }
+
     fn shown(&self, store: &Store, key: &str, now: Instant) -> Option<Vec<u8>> {
         match store.map.get(key) {
             Some(entry) if entry.lives(now) => entry.value.as_ref().map(|value| value.to_vec()),
@@ -359,7 +371,9 @@ mod tests {
         assert_eq!((over.get("b", now + SECOND), over.get("c", now)), (None, None));
         assert_eq!(over.swap("a", Some(b"0"), b"9".to_vec(), None, now), Ok(false));
         assert_eq!(over.swap("a", Some(b"1"), b"9".to_vec(), None, now), Ok(true));
+        assert_eq!((over.own("a", now), over.own("b", now)), (Some(Some(b"9".to_vec())), None));
         over.delete("b");
+        assert_eq!(over.own("b", now), Some(None), "deleted is not untouched");
         over.set("c", b"3".to_vec(), None, now).unwrap();
         assert_eq!((over.get("a", now), over.get("b", now)), (Some(b"9".to_vec()), None));
         assert_eq!((below.get("a", now), below.get("b", now)), (Some(b"1".to_vec()), Some(b"2".to_vec())));

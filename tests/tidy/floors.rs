@@ -5,7 +5,7 @@ use crate::source::{File, Findings, Tree, identifier, words};
 
 /// The floors of the house. A module imports from lower numbers only, so neighbours with one number do not know
 /// each other.
-const FLOORS: [(&str, u32); 19] = [
+const FLOORS: [(&str, u32); 20] = [
     ("smtp", 0),
     ("mail", 1),
     ("config", 2),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u32); 19] = [
     ("checks", 6),
     ("accounts", 6),
     ("upstream", 6),
+    ("shared", 6),
     ("milter", 6),
     ("filter", 7),
     ("chain", 8),

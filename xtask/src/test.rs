@@ -38,8 +38,10 @@ const STEPS: [Step; 12] = [
 ];
 
 /// What takes more of the network and of the machine than every change deserves: with `--all`, or by name.
-const HEAVY: [Step; 1] =
-    [Step { name: "sdks", title: "the SDKs: new filters and examples in every language", run: sdks }];
+const HEAVY: [Step; 2] = [
+    Step { name: "redis", title: "several gateways with a real redis-server between them", run: redis },
+    Step { name: "sdks", title: "the SDKs: new filters and examples in every language", run: sdks },
+];
 
 /// Runs the steps asked for (all but the heavy ones, if none is named) in their order.
 pub(crate) fn all(words: &[&str]) -> Outcome {
@@ -138,7 +140,7 @@ fn clippy() -> Outcome {
     tools::components()?;
     run(cargo(&["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // Those that `cargo test` alone leaves out are no targets to `--all-targets`.
-    let apart = ["--test", "accounts", "--test", "postfix", "--test", "sdks"];
+    let apart = ["--test", "accounts", "--test", "postfix", "--test", "redis", "--test", "sdks"];
     run(cargo(&[&["clippy", "--quiet", "--locked"], &apart[..], &["--", "-D", "warnings"]].concat()))
 }
 
@@ -180,6 +182,12 @@ fn sdks() -> Outcome {
     python.current_dir(root().join("filters/sdk-python"));
     run(python)?;
     run(cargo(&["test", "--locked", "--test", "sdks"]))
+}
+
+fn redis() -> Outcome {
+    tools::wasm_targets()?;
+    tools::redis_programs()?;
+    run(cargo(&["test", "--locked", "--test", "redis"]))
 }
 
 fn fuzz() -> Outcome {

@@ -54,6 +54,10 @@ const ACCOUNT_PROGRAMS: &Programs = &[
 /// The last that every Node.js of a supported Debian runs.
 const OIDC_PROVIDER_VERSION: &str = "8.8.1";
 
+/// What several gateways have between them.
+const REDIS_PROGRAMS: &Programs =
+    &[("redis-server", "redis-server"), ("redis-cli", "redis-tools"), ("setpriv", "util-linux")];
+
 /// What the SDKs ask of an author's machine.
 const SDK_PROGRAMS: &Programs = &[
     ("clang", "clang"),
@@ -123,6 +127,11 @@ pub(crate) fn oidc_provider() -> Outcome<PathBuf> {
         run(npm)?;
     }
     if module.is_file() { Ok(home) } else { Err(format!("npm installed no {}", module.display())) }
+}
+
+/// Makes sure that there is a Redis to be started.
+pub(crate) fn redis_programs() -> Outcome {
+    install(REDIS_PROGRAMS)
 }
 
 /// Exim's program, unpacked into `target/tools`: as a package it would take Postfix's place.

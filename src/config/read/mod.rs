@@ -16,6 +16,7 @@ mod quarantine;
 pub(super) mod relay;
 pub(super) mod route;
 pub(super) mod service;
+mod shared;
 mod snapshot;
 pub(super) mod state;
 pub(super) mod table;

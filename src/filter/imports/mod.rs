@@ -11,6 +11,7 @@ mod http;
 mod mark;
 mod message;
 mod session;
+mod shared_kv;
 mod store;
 mod world;
 
@@ -93,12 +94,23 @@ fn may_mark(grants: &Grants) -> bool {
     grants.mark || grants.delay.is_some() || grants.route.is_some()
 }
 
+/// Where a filter's keys are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeysAre {
+    Here,
+    /// In common for several gateways.
+    Shared,
+}
+
 /// Fills a linker with what is granted.
 ///
 /// # Errors
 /// None in practice: two of our own interfaces would have to have the same name.
-pub(super) fn link(linker: &mut Linker<Guest>, grants: &Grants) -> wasmtime::Result<()> {
-    CAPABILITIES.iter().filter(|c| c.is_granted(grants)).try_for_each(|c| (c.link)(linker))
+pub(super) fn link(linker: &mut Linker<Guest>, grants: &Grants, keys: KeysAre) -> wasmtime::Result<()> {
+    CAPABILITIES.iter().filter(|c| c.is_granted(grants)).try_for_each(|c| match (c.name, keys) {
+        ("kv", KeysAre::Shared) => shared_kv::link(linker),
+        _ => (c.link)(linker),
+    })
 }
 
 impl wit::types::Host for Guest {}

@@ -9,7 +9,7 @@ use crate::filter::guest::Guest;
 use crate::state::kv::KvError;
 use crate::state::tables::Table;
 
-fn millis(ms: u32) -> Duration {
+pub(super) fn millis(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
@@ -34,7 +34,7 @@ impl counters::Host for Guest {
     }
 }
 
-fn kv_error(error: KvError) -> kv::Error {
+pub(super) fn kv_error(error: KvError) -> kv::Error {
     match error {
         KvError::TooLarge => kv::Error::TooLarge,
         KvError::Full => kv::Error::Full,

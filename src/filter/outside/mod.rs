@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::imports::KeysAre;
 use crate::checks::Checker;
 use crate::config::HttpGrant;
 use crate::net::dial::Dial;
@@ -19,6 +20,7 @@ pub use crate::net::dns::{Answer, NoAnswer, Security};
 use crate::net::http::Client;
 pub use crate::net::http::{Failure, Request, Response};
 use crate::net::tls::TlsError;
+use crate::shared::Keys;
 pub use clock::Clock;
 pub use script::Script;
 
@@ -69,6 +71,8 @@ pub(crate) enum Checks {
 pub struct Outside {
     pub clock: Clock,
     pub dns: Arc<dyn Dns>,
+    /// Who keeps filters' keys, where several gateways do it in common.
+    pub keys: Option<Keys>,
     web: Web,
     checks: Checks,
 }
@@ -80,14 +84,25 @@ impl Outside {
         let resolver = Arc::new(resolver.clone());
         let web = Web::Real(Arc::clone(&resolver), Arc::clone(dialer));
         let checks = Checks::Real(Arc::new(Checker::new(&resolver)));
-        Outside { clock: Clock::System, dns: resolver, web, checks }
+        Outside { clock: Clock::System, dns: resolver, keys: None, web, checks }
     }
 
     /// Nothing but what `script` says, at the time `clock` tells.
     #[must_use]
     pub fn scripted(clock: Clock, script: &Arc<Script>) -> Outside {
         let web = Web::Given(Arc::clone(script) as Arc<dyn Http>);
-        Outside { clock, dns: Arc::clone(script) as Arc<dyn Dns>, web, checks: Checks::Script(Arc::clone(script)) }
+        let (dns, checks) = (Arc::clone(script) as Arc<dyn Dns>, Checks::Script(Arc::clone(script)));
+        Outside { clock, dns, keys: None, web, checks }
+    }
+
+    /// The same, with keys that are kept elsewhere.
+    #[must_use]
+    pub fn with_keys(self, keys: Option<Keys>) -> Outside {
+        Outside { keys, ..self }
+    }
+
+    pub(super) fn keys_are(&self) -> KeysAre {
+        if self.keys.is_some() { KeysAre::Shared } else { KeysAre::Here }
     }
 
     pub(crate) fn checks(&self) -> &Checks {

@@ -46,6 +46,9 @@ impl Connection {
             let listener = Arc::clone(&self.session.facts().listener);
             let ruling;
             (rules, ruling) = self.gateway.enter(&Subject::arriving(peer, &listener)).await;
+            if let Some(which) = ruling.limited {
+                self.record.limited(&self.session, which);
+            }
             if let Some(reply) = ruling.refusal {
                 return Err(reply);
             }

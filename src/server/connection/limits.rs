@@ -8,13 +8,14 @@ use tokio::time::Instant;
 
 use super::Connection;
 use crate::config::{Counted, Limit};
+use crate::mail::SessionFacts;
 use crate::policy::limits::Subject;
 use crate::report::event;
 use crate::report::metrics::Login;
 use crate::server::limits::{Door, Ruling};
 use crate::server::wait::hold_back;
 use crate::session::{Charge, Input, Step};
-use crate::state::limits::How;
+use crate::state::limits::{How, RateCheck, Refused};
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 
@@ -24,7 +25,7 @@ impl Connection {
         if *charge == Charge::Message {
             self.begin_marks();
         }
-        let room = self.charge_rates(charge);
+        let room = self.note_charge(charge);
         if room.is_err() || !self.rates {
             return Some(self.session.handle(Input::Charged(room)));
         }
@@ -47,7 +48,18 @@ impl Connection {
             }
             Charge::Message | Charge::Recipient => None,
         };
-        let ruling = self.rule(asks, account).await;
+        let facts = Arc::clone(self.session.facts());
+        let rates = self.quotas(charge, &facts);
+        let ruling = match self.rule(rates, asks, account).await {
+            Ok(ruling) => ruling,
+            Err(Refused { which, .. }) => {
+                self.record.limited(&self.session, which);
+                return Some(self.session.handle(Input::Charged(Err(which))));
+            }
+        };
+        if let Charge::AuthGood { account } = charge {
+            self.gateway.limits.logged_in(facts.peer.ip(), account);
+        }
         for limit in &ruling.tags {
             self.mark(limit);
         }
@@ -74,13 +86,12 @@ impl Connection {
         }
     }
 
-    /// The limits of `[rates]`.
-    fn charge_rates(&self, charge: &Charge) -> Result<(), &'static str> {
-        let facts = self.session.facts();
+    /// What is noted of it in any case, and whether there is memory for it.
+    fn note_charge(&self, charge: &Charge) -> Result<(), &'static str> {
         match charge {
             Charge::AuthFailure { mechanism, account } => {
                 self.record.login(Login::Bad);
-                event::auth_failed(facts, *mechanism, account);
+                event::auth_failed(self.session.facts(), *mechanism, account);
             }
             Charge::AuthGood { .. } => self.record.login(Login::Good),
             _ => {}
@@ -89,34 +100,34 @@ impl Connection {
             self.record.limited(&self.session, "memory");
             return Err("memory");
         }
-        if !self.rates {
-            return Ok(());
-        }
-        let (address, identity) = (facts.peer.ip(), facts.auth.as_ref().map(|auth| &*auth.identity));
-        let limits = &self.gateway.limits;
-        let result = match charge {
-            Charge::Message => limits.message(address, identity),
-            Charge::Recipient => limits.recipient(address, identity),
-            Charge::AuthAttempt { account } | Charge::AuthGood { account } => {
-                limits.auth_allowed(address, Some(account))
-            }
-            Charge::AuthFailure { account, .. } => limits.auth_failed(address, account),
-        };
-        if let (Charge::AuthGood { account }, Ok(())) = (charge, &result) {
-            limits.logged_in(address, account);
-        }
-        result.map_err(|refused| {
-            self.record.limited(&self.session, refused.which);
-            refused.which
-        })
+        Ok(())
     }
 
-    async fn rule(&mut self, asks: &[(Counted, How, NonZeroU32)], account: Option<&str>) -> Ruling {
+    /// What `[rates]` has to say to it.
+    fn quotas<'a>(&self, charge: &'a Charge, facts: &'a SessionFacts) -> Vec<RateCheck<'a>> {
+        let (address, identity) = (facts.peer.ip(), facts.auth.as_ref().map(|auth| &*auth.identity));
+        let limits = &self.gateway.limits;
+        match charge {
+            Charge::Message => limits.message_checks(address, identity),
+            Charge::Recipient => limits.recipient_checks(address, identity, ONE),
+            Charge::AuthAttempt { account } | Charge::AuthGood { account } => {
+                limits.auth_checks(address, Some(account))
+            }
+            Charge::AuthFailure { account, .. } => limits.auth_failure_checks(address, account),
+        }
+    }
+
+    async fn rule(
+        &mut self,
+        rates: Vec<RateCheck<'_>>,
+        asks: &[(Counted, How, NonZeroU32)],
+        account: Option<&str>,
+    ) -> Result<Ruling, Refused> {
         let facts = Arc::clone(self.session.facts());
         let (sender, recipient) = self.session.charged();
         let own = Subject::of(&facts);
         let subject = Subject { identity: account.or(own.identity), sender, recipient, ..own };
-        self.gateway.rule(asks, Door::Command, &subject, Some(&facts.id)).await
+        self.gateway.rule(rates, asks, Door::Command, &subject, Some(&facts.id)).await
     }
 
     /// Commands that were refused since they were last counted.
@@ -125,7 +136,7 @@ impl Connection {
         let fresh = NonZeroU32::new(errors.saturating_sub(self.toll.errors_paid));
         self.toll.errors_paid = errors;
         if let Some(fresh) = fresh.filter(|_| self.rates) {
-            self.rule(&[(Counted::Errors, How::Owe, fresh)], None).await;
+            let _ = self.rule(Vec::new(), &[(Counted::Errors, How::Owe, fresh)], None).await;
         }
     }
 
@@ -133,7 +144,7 @@ impl Connection {
     pub(super) async fn pay_octets(&mut self, octets: u64) {
         let kib = u32::try_from(octets.div_ceil(1 << 10)).unwrap_or(u32::MAX);
         if let Some(kib) = NonZeroU32::new(kib).filter(|_| self.rates) {
-            self.rule(&[(Counted::Bytes, How::Owe, kib)], None).await;
+            let _ = self.rule(Vec::new(), &[(Counted::Bytes, How::Owe, kib)], None).await;
         }
     }
 

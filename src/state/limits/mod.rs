@@ -7,8 +7,12 @@
 //! Failed logins are counted per address, and per account *at* an address; nothing is counted per account alone, so
 //! nobody can lock an account's owner out from somewhere else.
 
+mod group;
+#[cfg(test)]
+mod group_tests;
 mod open;
 mod quota;
+mod rates;
 mod rules;
 #[cfg(test)]
 mod rules_tests;
@@ -27,9 +31,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use governor::clock::{Clock, DefaultClock};
 
+pub use self::group::{Decided, Group, Question};
 pub use self::open::ConnectionGuard;
 use self::open::{AtOnce, Open};
-use self::quota::{Exhausted, Quota};
+use self::quota::Quota;
+pub use self::quota::{Exhausted, period};
+use self::rates::Named;
+pub use self::rates::{RateCheck, Who};
 pub use self::rules::{Check, Checked, Hit, How, RuleGuard, Rules};
 pub use self::standing::LoginStanding;
 use self::standing::Regulars;
@@ -135,11 +143,17 @@ impl<C: Clock + Clone> Limits<C> {
     /// # Errors
     /// `connections-at-once`, `connections-at-once-per-address`, `fair-share`, `connections-per-address`.
     pub fn connection(&self, ip: IpAddr) -> Result<ConnectionGuard, Refused> {
-        let quotas = self.quotas.load();
-        let key = address_key(ip);
-        let guard = Open::enter(&self.open, Some(ip), &quotas.at_once)?;
-        Self::charge(quotas.connections_per_address.as_ref(), key, NonZeroU32::MIN)?;
+        let guard = self.enter(ip)?;
+        rates::decide(&self.connection_checks(ip))?;
         Ok(guard)
+    }
+
+    /// The same as far as connections at once are concerned, which is nobody's business but this process's.
+    ///
+    /// # Errors
+    /// `connections-at-once`, `connections-at-once-per-address`, `fair-share`.
+    pub fn enter(&self, ip: IpAddr) -> Result<ConnectionGuard, Refused> {
+        Open::enter(&self.open, Some(ip), &self.quotas.load().at_once)
     }
 
     /// A connection from a network for which `rates = false`: only the total counts.
@@ -172,11 +186,7 @@ impl<C: Clock + Clone> Limits<C> {
     /// # Errors
     /// `messages-per-identity`, `messages-per-address`.
     pub fn message(&self, ip: IpAddr, identity: Option<&str>) -> Result<(), Refused> {
-        let quotas = self.quotas.load();
-        if let Some(identity) = identity {
-            Self::charge(quotas.messages_per_identity.as_ref(), self.name_key(identity), NonZeroU32::MIN)?;
-        }
-        Self::charge(quotas.messages_per_address.as_ref(), address_key(ip), NonZeroU32::MIN)
+        rates::decide(&self.message_checks(ip, identity))
     }
 
     /// A recipient is named (RCPT).
@@ -192,11 +202,7 @@ impl<C: Clock + Clone> Limits<C> {
     /// # Errors
     /// As [`recipient`](Limits::recipient); more than the burst are never allowed, and `retry_after` is `None` then.
     pub fn recipients(&self, ip: IpAddr, identity: Option<&str>, count: NonZeroU32) -> Result<(), Refused> {
-        let quotas = self.quotas.load();
-        if let Some(identity) = identity {
-            Self::charge(quotas.recipients_per_identity.as_ref(), self.name_key(identity), count)?;
-        }
-        Self::charge(quotas.recipients_per_address.as_ref(), address_key(ip), count)
+        rates::decide(&self.recipient_checks(ip, identity, count))
     }
 
     /// Whether a login may be tried. To be asked before the password is looked at, and **again after it was found
@@ -206,10 +212,7 @@ impl<C: Clock + Clone> Limits<C> {
     /// # Errors
     /// `auth-failures-per-address`, `auth-failures-per-account-and-address`.
     pub fn auth_allowed(&self, ip: IpAddr, account: Option<&str>) -> Result<(), Refused> {
-        let quotas = self.quotas.load();
-        Self::look(quotas.auth_failures_per_address.as_ref(), address_key(ip))?;
-        let Some(account) = account else { return Ok(()) };
-        Self::look(quotas.auth_failures_per_account_and_address.as_ref(), self.pair_key(ip, account))
+        rates::decide(&self.auth_checks(ip, account))
     }
 
     /// A login failed: counts it.
@@ -218,14 +221,7 @@ impl<C: Clock + Clone> Limits<C> {
     /// The limit was reached already (by attempts side by side): the client is told of the limit, not that the
     /// password was wrong.
     pub fn auth_failed(&self, ip: IpAddr, account: &str) -> Result<(), Refused> {
-        let quotas = self.quotas.load();
-        let pair = Self::charge(
-            quotas.auth_failures_per_account_and_address.as_ref(),
-            self.pair_key(ip, account),
-            NonZeroU32::MIN,
-        );
-        let address = Self::charge(quotas.auth_failures_per_address.as_ref(), address_key(ip), NonZeroU32::MIN);
-        address.and(pair)
+        rates::decide(&self.auth_failure_checks(ip, account))
     }
 
     /// A login was good: its account is a regular at this address.
@@ -277,14 +273,6 @@ impl<C: Clock + Clone> Limits<C> {
             + self.regulars.len()
     }
 
-    fn charge(quota: Option<&Arc<Named<C>>>, key: u64, count: NonZeroU32) -> Result<(), Refused> {
-        quota.map_or(Ok(()), |named| named.quota.charge(key, count).map_err(|after| named.refused(after)))
-    }
-
-    fn look(quota: Option<&Arc<Named<C>>>, key: u64) -> Result<(), Refused> {
-        quota.map_or(Ok(()), |named| named.quota.look(key).map_err(|after| named.refused(after)))
-    }
-
     fn name_key(&self, name: &str) -> u64 {
         self.names.hash(&[name.as_bytes()])
     }
@@ -299,18 +287,6 @@ fn address_key(ip: IpAddr) -> u64 {
     match ip.to_canonical() {
         IpAddr::V4(v4) => u64::from(u32::from(v4)),
         IpAddr::V6(v6) => u64::try_from(u128::from(v6) >> 64).unwrap_or(0),
-    }
-}
-
-/// A quota of `[rates]`.
-struct Named<C: Clock> {
-    which: &'static str,
-    quota: Quota<C>,
-}
-
-impl<C: Clock> Named<C> {
-    fn refused(&self, retry_after: Exhausted) -> Refused {
-        Refused { which: self.which, retry_after }
     }
 }
 

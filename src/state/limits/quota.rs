@@ -20,7 +20,7 @@ const RECORD_BYTES: u64 = 16;
 const MILLI: u64 = 1_000_000;
 
 /// No room; from when on it would be allowed again, `None`: never at once.
-pub(super) type Exhausted = Option<Duration>;
+pub type Exhausted = Option<Duration>;
 
 type Limiter<S, C> = RateLimiter<u64, S, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
@@ -136,6 +136,7 @@ pub(super) fn save_table(table: &Table, above: u64, said: impl Fn(u64) -> u64, s
 }
 
 /// The time that one takes to be forgotten.
-pub(super) fn period(rate: Rate) -> Duration {
+#[must_use]
+pub fn period(rate: Rate) -> Duration {
     (rate.per / rate.count.max(1)).max(Duration::from_nanos(1))
 }

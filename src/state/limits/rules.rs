@@ -1,5 +1,5 @@
 //! `[[limit]]`: what is to be asked of them, and the answers of this process. Another process may answer in its place
-//! (`state/shared`), which is why a question is a value.
+//! (`shared`), which is why a question is a value.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -101,12 +101,12 @@ impl<C: Clock> Check<C> {
         &self.rule.limit
     }
 
-    /// Its rate; connections at once have none, and are a matter of this process alone.
+    /// Its rate. (Connections at once have none, and are no matter of checks.)
     #[must_use]
-    pub fn rate(&self) -> Option<Rate> {
+    pub fn rate(&self) -> Rate {
         match self.rule.limit.most {
-            Most::Rate(rate) => Some(rate),
-            Most::AtOnce(_) => None,
+            Most::Rate(rate) => rate,
+            Most::AtOnce(most) => Rate { count: most, per: Duration::from_secs(1), burst: most },
         }
     }
 
@@ -124,6 +124,13 @@ impl<C: Clock> Check<C> {
             alarms.push_back((SystemTime::now(), self.who.clone()));
         }
         Hit { limit, who: self.who, retry_after }
+    }
+}
+
+impl<C: Clock + Clone> Check<C> {
+    /// Asks this process.
+    pub(super) fn decide(&self) -> Checked {
+        self.rule.decide(self)
     }
 }
 
@@ -176,23 +183,6 @@ impl<C: Clock + Clone> Rules<C> {
             Some(Check { rule: Arc::clone(rule), key, who, how, amount, distinct })
         };
         self.rules.iter().filter_map(check).collect()
-    }
-
-    /// Asks this process, one after another until one of them refuses. Connections at once are not asked here but by
-    /// [`enter`](Rules::enter).
-    #[must_use]
-    pub fn decide(checks: Vec<Check<C>>) -> Vec<Hit> {
-        let mut hits = Vec::new();
-        for check in checks {
-            if let Err(after) = check.rule.decide(&check) {
-                let refuses = check.rule.limit.action.refuses();
-                hits.push(check.hit(after));
-                if refuses {
-                    break;
-                }
-            }
-        }
-        hits
     }
 
     /// One more connection is open as long as the guard lives, if none of the limits refuses it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use governor::clock::FakeRelativeClock;
 
+use super::group::Group;
 use super::rules::{Hit, How, Rules};
 use crate::config::{Counted, KeyPart, Limit, LimitAction, LimitExcept, Most, Rate};
 use crate::policy::limits::Subject;
@@ -45,7 +46,9 @@ impl Asked {
     }
 
     fn ask(&self, counted: Counted, how: How, amount: u32, subject: &Subject<'_>) -> Vec<Hit> {
-        Rules::decide(self.rules.checks(&[(counted, how, NonZeroU32::new(amount).unwrap())], subject))
+        Group::new(Vec::new(), self.rules.checks(&[(counted, how, NonZeroU32::new(amount).unwrap())], subject))
+            .finish()
+            .hits
     }
 
     fn names(&self, counted: Counted, subject: &Subject<'_>) -> Vec<String> {

@@ -158,7 +158,7 @@ mod tests {
     use crate::policy::limits::Subject;
     use crate::smtp::ForwardPath;
     use crate::state::keyed::{HASH_KEY_BYTES, HashKey};
-    use crate::state::limits::{How, Limits, LoginStanding, Rules};
+    use crate::state::limits::{Group, How, Limits, LoginStanding};
     use crate::state::snapshot::{File, SnapshotError};
 
     const NAMES: HashKey = HashKey::from_octets([3; HASH_KEY_BYTES]);
@@ -212,7 +212,7 @@ mod tests {
         let recipient = ForwardPath::parse(recipient).unwrap();
         let subject = Subject { recipient: Some(&recipient), ..Subject::arriving("192.0.2.1".parse().unwrap(), "mx") };
         let checks = limits.rules().checks(&[(counted, How::Charge, ONE)], &subject);
-        Rules::decide(checks).is_empty()
+        Group::new(Vec::new(), checks).finish().hits.is_empty()
     }
 
     #[test]
