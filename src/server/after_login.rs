@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, Generation};
+use crate::shared::Keys;
 
 impl Gateway {
     /// Somebody has logged in from there; it counts for so long where a listener has `after-login`. What is answered to
@@ -20,12 +21,29 @@ impl Gateway {
         }
         let ttl = ttl.min(crate::state::addresses::ADDRESS_TTL_MAX);
         self.addresses.keep(address, ttl, Instant::now()).map_err(|error| error.to_string())?;
+        if let Some(keys) = generation.shared.as_ref().and_then(Keys::of) {
+            drop(tokio::spawn(async move {
+                if let Err(why) = keys.keep_address(address, ttl).await {
+                    tracing::warn!(%address, error = %why, "this gateway alone knows that somebody was seen");
+                }
+            }));
+        }
         tracing::info!(%address, seconds = ttl.as_secs(), "seen: somebody has logged in from there elsewhere");
         Ok(serde_json::json!({ "address": address, "seconds": ttl.as_secs(), "listeners": names }))
     }
 
-    /// Whether that still counts.
+    /// Whether that still counts, as far as it was told to this gateway.
     pub(super) fn has_seen(&self, address: IpAddr) -> bool {
         self.addresses.knows(address, Instant::now())
+    }
+}
+
+impl Generation {
+    /// Whether that still counts, as far as it was told to another gateway. One that cannot be asked has seen nobody.
+    pub(super) async fn others_have_seen(&self, address: IpAddr) -> bool {
+        match self.shared.as_ref().and_then(Keys::of) {
+            Some(keys) => keys.knows_address(address).await.unwrap_or(false),
+            None => false,
+        }
     }
 }

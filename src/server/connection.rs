@@ -255,7 +255,8 @@ impl Connection {
             Heard::Line(_) if self.gateway.shutdown.begun() => self.session.handle(Input::Shutdown),
             Heard::Line(range) => {
                 if self.session.asks_after_login() {
-                    self.session.set_after_login(self.gateway.has_seen(self.session.facts().peer.ip()));
+                    let seen = self.is_seen(range.clone()).await;
+                    self.session.set_after_login(seen);
                 }
                 let line = self.io.input(range);
                 // What answers a challenge is a secret.

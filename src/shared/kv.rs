@@ -100,7 +100,11 @@ impl Keys {
         self.ask(&key, &Call::Plain(command)).await
     }
 
-    async fn ask(&self, key: &str, call: &Call) -> Result<Value, Unavailable> {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    pub(super) async fn ask(&self, key: &str, call: &Call) -> Result<Value, Unavailable> {
         let answer = self.0.ask(key, call).await;
         answered(What::Kv, if answer.is_ok() { By::All } else { By::Here });
         answer.map_err(|why| match why {

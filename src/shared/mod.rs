@@ -4,6 +4,7 @@
 //! should be, limits are decided by this process and filters are told that their keys are not there. No session ever
 //! waits for longer than `[state] timeout` for an answer, and none once it is known that there will be none.
 
+mod addresses;
 mod board;
 mod cluster;
 mod connect;

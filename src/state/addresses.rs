@@ -41,7 +41,7 @@ impl Addresses {
             return Err(Nobody);
         }
         let mut known = self.lock();
-        let key = key(address);
+        let key = subscriber(address);
         if known.len() >= ADDRESSES_MAX && !known.contains_key(&key) {
             make_room(&mut known, now);
         }
@@ -53,7 +53,7 @@ impl Addresses {
 
     /// Whether a login from there still counts.
     pub fn knows(&self, address: IpAddr, now: Instant) -> bool {
-        self.lock().get(&key(address)).is_some_and(|until| now < *until)
+        self.lock().get(&subscriber(address)).is_some_and(|until| now < *until)
     }
 
     /// Gives the memory of those back that no longer count.
@@ -68,7 +68,9 @@ impl Addresses {
     }
 }
 
-fn key(address: IpAddr) -> IpAddr {
+/// What one subscriber has: an IPv4 address, or the first address of an IPv6 /64.
+#[must_use]
+pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(four) => four.into(),
         IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() >> 64 << 64).into(),

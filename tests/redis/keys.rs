@@ -140,3 +140,30 @@ fn a_filter_in_shadow_writes_nothing_there() {
 fn with_filter(more: &str) -> String {
     format!("filters = [\"greylist\"]\n{more}")
 }
+
+/// `wasmilter seen` at one gateway lets a device send at the other; so does whoever writes it to Redis.
+#[test]
+fn who_was_seen_at_one_gateway_may_send_at_the_other() {
+    let (upstream, redis) = (Upstream::start(), Redis::start());
+    let [one, other] = [(); 2].map(|()| {
+        let gateway = Gateway::start(upstream.address, &format!("after-login = true\n{}", sharing(&redis, "")));
+        until("the shared state is there", || is_up(&gateway));
+        gateway
+    });
+    let may_send = |gateway: &Gateway| {
+        let mut client = Client::connect(gateway.mx);
+        assert!(client.say("EHLO client.test").starts_with("250 "));
+        assert!(client.say("MAIL FROM:<a@client.test>").starts_with("250 "));
+        client.say("RCPT TO:<b@elsewhere.test>").starts_with("250 ")
+    };
+    assert!(!may_send(&one) && !may_send(&other));
+    let mut seen = std::process::Command::new(env!("CARGO_BIN_EXE_wasmilter"));
+    seen.args(["seen", "127.0.0.1", "--for", "10min", "--admin", &one.admin.to_string()]);
+    assert!(seen.status().unwrap().success());
+    until("the other gateway knows it", || may_send(&other));
+    assert!(may_send(&one));
+    redis.say(&["DEL", "wasmilter:seen:127.0.0.1"]);
+    assert!(!may_send(&other));
+    redis.say(&["SET", "wasmilter:seen:127.0.0.1", "1", "EX", "600"]);
+    assert!(may_send(&other));
+}

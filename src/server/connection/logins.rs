@@ -1,5 +1,7 @@
 //! Logins, as far as the driver is concerned: it asks those who know the accounts.
 
+use std::ops::Range;
+
 use crate::accounts::{Client, Turn, Verification};
 use crate::session::{Identity, Input, KeysFound, Relayed, Step};
 use crate::smtp::sasl::{Name, Secret};
@@ -64,6 +66,14 @@ impl Connection {
     pub(super) fn relay_end(&mut self, then: Step) -> Step {
         self.exchange = None;
         then
+    }
+
+    /// Whether somebody has logged in from the client's address elsewhere, as far as it matters to this line: other
+    /// gateways are asked when a transaction begins.
+    pub(super) async fn is_seen(&mut self, line: Range<usize>) -> bool {
+        let address = self.session.facts().peer.ip();
+        let begins = self.io.input(line).get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
+        self.gateway.has_seen(address) || (begins && Box::pin(self.generation.others_have_seen(address)).await)
     }
 
     fn relayed(&mut self, turn: Turn) -> Step {
