@@ -21,9 +21,10 @@ usage: cargo xtask COMMAND
   test [--all] [--list] [--only STEP]...
                                    everything a change has to pass, in order; stops at the first failure.
                                    --all: the SDKs in every language as well, with what they fetch
-  bench [--rounds N] [--only LOAD] [--filters] [--write-readme] [--program FILE]
+  bench [--rounds N] [--only LOAD] [--filters | --logins] [--write-readme] [--program FILE]
                                    cost of a message and of an idle connection, beside the direct way and HAProxy;
-                                   or, with --filters, what filters cost there
+                                   or, with --filters, what filters cost there; or, with --logins, what logins cost,
+                                   and how an attack from 10,000 addresses is felt
   faults                           plays every fault and writes docs/faults.md anew
   fuzz [--seconds N] [TARGET]...   each fuzz target for so long (60), from its seeds and the dialogs; wants nightly Rust
   advisories                       the dependencies against the RustSec database (needs the network)
