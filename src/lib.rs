@@ -27,6 +27,8 @@ pub mod dialog;
 #[cfg(feature = "io")]
 pub mod filter;
 #[cfg(feature = "io")]
+pub mod lookup;
+#[cfg(feature = "io")]
 pub mod net;
 #[cfg(feature = "io")]
 pub mod report;

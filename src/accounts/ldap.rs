@@ -26,6 +26,42 @@ const ENTRIES_MAX: i32 = 2;
 /// sizeLimitExceeded: there were more.
 const SIZE_LIMIT_EXCEEDED: u32 = 4;
 
+/// A directory that is searched for keys of a table.
+pub struct Directory(Ldap);
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
+
+impl Directory {
+    /// # Errors
+    /// The CA file or the searcher's password cannot be read, or there are no roots.
+    pub fn new(table: &str, settings: &LdapAccounts, reach: &Reach<'_>) -> Result<Directory, BackendError> {
+        Ldap::new(table, settings, reach).map(Directory)
+    }
+
+    /// Whether the filter finds anything with this key in it.
+    ///
+    /// # Errors
+    /// Why there is no answer that counts.
+    pub async fn holds(&self, key: &str) -> Result<bool, String> {
+        let LdapFind::Search { base, filter, .. } = &self.0.settings.find else { return Ok(false) };
+        let filter = filled(filter, key, |part| ldap3::ldap_escape(part).into_owned());
+        let found = self.0.search(base, &filter).await.map_err(|away| away.to_string())?;
+        Ok(found != Entries::None)
+    }
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entries {
+    None,
+    One(String),
+    Several,
+}
+
 pub(super) struct Ldap {
     settings: LdapAccounts,
     searcher: Option<(String, Password)>,
@@ -94,8 +130,11 @@ impl Ldap {
             LdapFind::Search { base, filter, .. } => {
                 let filter = filled(filter, name, |part| ldap3::ldap_escape(part).into_owned());
                 match self.search(base, &filter).await? {
-                    Some(entry) => entry,
-                    None => return Ok(Verdict::NotMine),
+                    Entries::One(entry) => entry,
+                    Entries::None => return Ok(Verdict::NotMine),
+                    Entries::Several => {
+                        return Err(Away("the filter finds more than one entry for a name".to_owned()));
+                    }
                 }
             }
         };
@@ -116,8 +155,8 @@ impl Ldap {
         verdict_of(result.rc)
     }
 
-    /// The one entry that the filter finds.
-    async fn search(&self, base: &str, filter: &str) -> Result<Option<String>, Away> {
+    /// The entries that the filter finds.
+    async fn search(&self, base: &str, filter: &str) -> Result<Entries, Away> {
         if let Some(mut waited) = self.searching.take()
             && let Ok(found) = search_on(&mut waited, base, filter).await
         {
@@ -175,7 +214,7 @@ async fn search_on(
     connection: &mut Connection,
     base: &str,
     filter: &str,
-) -> Result<Result<Option<String>, Away>, ldap3::LdapError> {
+) -> Result<Result<Entries, Away>, ldap3::LdapError> {
     connection.with_search_options(SearchOptions::new().sizelimit(ENTRIES_MAX));
     // "1.1": no attributes (RFC 4511 section 4.5.1.8).
     let found = connection.search(base, Scope::Subtree, filter, ["1.1"]).await?;
@@ -186,9 +225,9 @@ async fn search_on(
     let mut entries = entries.into_iter().filter(|entry| !entry.is_ref() && !entry.is_intermediate());
     let first = entries.next().map(|entry| SearchEntry::construct(entry).dn);
     if result.rc == SIZE_LIMIT_EXCEEDED || entries.next().is_some() {
-        return Ok(Err(Away("the filter finds more than one entry for a name".to_owned())));
+        return Ok(Ok(Entries::Several));
     }
-    Ok(Ok(first.filter(|dn| !dn.is_empty())))
+    Ok(Ok(first.filter(|dn| !dn.is_empty()).map_or(Entries::None, Entries::One)))
 }
 
 fn verdict_of(result: u32) -> Result<bool, Away> {

@@ -50,6 +50,7 @@ pub use file::{name_fault, with_entry};
 pub use hash::{HashFault, MakeFault, Scheme, StoredHash, make};
 use hashing::Hashing;
 pub use hashing::{TURN_WAIT_MAX, WAITING_MAX};
+pub use ldap::Directory;
 use offer::Offer;
 pub use remote::Reach;
 use remote::Remote;

@@ -82,7 +82,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let auth = auth::read(&top.section("auth", &schema::AUTH));
     let limits = bounds::limits(&top.section("limits", &schema::LIMITS), &Limits::default());
     let networks = bounds::networks(&top.sections("network", &schema::NETWORK), &limits);
-    let (filters, filter_names) = filters(top, &table_names, upstreams.as_deref());
+    let (filters, filter_names) = filters(top, &known_tables, upstreams.as_deref());
     let listeners = listeners(top, tls_given, &filter_names, &known_tables);
     let routes = routes(top, upstreams.as_deref(), listeners.as_deref());
     let hosts = listeners.as_deref();
@@ -157,7 +157,7 @@ fn tables(top: &Section<'_>) -> (Vec<Table>, Vec<String>) {
     (sections.iter().filter_map(|(name, section)| table::read(name.get_ref(), section)).collect(), names)
 }
 
-fn filters(top: &Section<'_>, tables: &[String], upstreams: Option<&[Upstream]>) -> (Vec<Filter>, Vec<String>) {
+fn filters(top: &Section<'_>, tables: &TableNames, upstreams: Option<&[Upstream]>) -> (Vec<Filter>, Vec<String>) {
     let sections = top.sections("filter", &schema::FILTER);
     too_many(top, "filter", sections.len());
     let named: Vec<(String, &Section<'_>)> =

@@ -343,7 +343,15 @@ pub(super) const QUARANTINE: Shape = Shape { title: "[filter.grants.quarantine]"
 pub(super) const EDIT: Shape =
     Shape { title: "[filter.grants.edit]", keys: &["headers", "body", "sender", "recipients"] };
 
-pub(super) const TABLE: Shape = Shape { title: "[table.NAME]", keys: &["kind", "entries", "file"] };
+pub(super) const TABLE: Shape = Shape {
+    title: "[table.NAME]",
+    keys: &["kind", "entries", "file", "url", "ca", "ldap", "timeout", "concurrent", "keep", "keep-missing"],
+};
+
+pub(super) const TABLE_LDAP: Shape = Shape {
+    title: "[table.NAME.ldap]",
+    keys: &["url", "starttls", "ca", "base", "filter", "bind-dn", "password-file"],
+};
 
 pub(super) const ENGINE: Shape = Shape {
     title: "[engine]",
@@ -393,6 +401,7 @@ pub(super) const ALL: &[&Shape] = &[
     &HTTP,
     &EDIT,
     &TABLE,
+    &TABLE_LDAP,
     &ENGINE,
     &SPOOL,
     &RESOLVER,

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use super::auth::LdapAccounts;
+use super::url::Url;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -26,4 +30,27 @@ pub enum TableSource {
     Inline(BTreeMap<String, String>),
     /// One `key` or `key value` a line, `#` comments.
     File(PathBuf),
+    /// Somebody elsewhere knows.
+    Asked(Box<AskedTable>),
+}
+
+/// A table that is asked for each key. [`TableKind::Exact`]: the keys are whole addresses, `@domain` and domains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedTable {
+    pub service: AskedService,
+    /// For an answer, a place to ask at included.
+    pub timeout: Duration,
+    /// Questions at once; more wait.
+    pub concurrent_max: u32,
+    /// How long a yes counts, and how long a no.
+    pub keep: Duration,
+    pub keep_missing: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AskedService {
+    /// GET of this address with the key behind it: 200 is yes, 404 is no.
+    Http { url: String, base: Url, ca: Option<PathBuf> },
+    /// An entry that the filter finds is a yes.
+    Ldap(LdapAccounts),
 }

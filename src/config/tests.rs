@@ -101,6 +101,7 @@ fn the_examples_of_the_reference_are_right() {
             "file" => &["entries = { \"198"],
             "address" => &["address = \"127.0.0.1:10025\""],
             "bind-dn" => &["search = {"],
+            "ldap" => &["url = \"https://directory"],
             _ => &[],
         };
         let text: String = REFERENCE
@@ -159,6 +160,7 @@ fn keys_shown() -> std::collections::BTreeSet<(String, String)> {
             "http" => "[filter.grants.http]",
             "except" => "[limit.except]",
             "search" => "[auth.backend.search]",
+            "ldap" => "[table.NAME.ldap]",
             "address" => "[upstream.address]",
             _ => "[network.limits]",
         };
@@ -187,6 +189,7 @@ fn the_reference_has_every_key_and_its_reader() {
     let text = with_comments_taken_away("#").replace("\nkv = false\n", "\nkv = { quota = \"16 MiB\" }\n");
     let text = text.replace("\nhttp = false\n", "\nhttp = { urls = [] }\n");
     let text = text.replace("address = \"127.0.0.1:10025\"", "address = [{ address = \"127.0.0.1:10025\" }]");
+    let text = text + "\n[table.by-ldap.ldap]\nurl = \"ldaps://l.test\"\nbase = \"\"\nfilter = \"(uid=%u)\"\n";
     let asked = parse::keys_asked_for(&text);
     for shape in schema::ALL {
         for key in shape.keys {

@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 /// Every metric of the gateway's own: name, kind, what it says.
-pub const DESCRIBED: [(&str, Kind, &str); 33] = [
+pub const DESCRIBED: [(&str, Kind, &str); 34] = [
     ("wasmilter_sessions_total", Kind::Counter, "Sessions begun, by listener"),
     ("wasmilter_sessions_open", Kind::Gauge, "Sessions open now, by listener"),
     (
@@ -75,6 +75,11 @@ pub const DESCRIBED: [(&str, Kind, &str); 33] = [
         "wasmilter_state_shared_total",
         Kind::Counter,
         "Questions to the shared state: what, and who answered: shared, local, unavailable",
+    ),
+    (
+        "wasmilter_table_lookups_total",
+        Kind::Counter,
+        "Questions to tables elsewhere, by table and result: found, missing, unavailable, remembered",
     ),
     ("wasmilter_stress", Kind::Gauge, "1 while strangers get less patience, since hardly any room is left"),
     ("wasmilter_breaker_open", Kind::Gauge, "Whether calls of a filter do not wait for an instance for now"),
@@ -243,6 +248,12 @@ impl Metrics {
             Login::Bad => bad.increment(1),
             Login::Unavailable => unavailable.increment(1),
         }
+    }
+
+    /// A table elsewhere was asked; `result` is a word of ours.
+    pub fn looked_up(&self, table: &str, result: &'static str) {
+        let labels = vec![Label::new("table", table.to_owned()), Label::from_static_parts("result", result)];
+        self.0.counter("wasmilter_table_lookups_total", labels).increment(1);
     }
 
     /// A rule of the operator's matched.

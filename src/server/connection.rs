@@ -23,6 +23,7 @@ use crate::chain::{BodyMode, Call, Context, SessionChain};
 use crate::config::{Connect, Limit, ListenerAuth, ListenerTls, PolicyStage};
 use crate::mail::{AbortReason, Delivery, SessionFacts, Stage, TlsFacts};
 use crate::net::stream::Stream;
+use crate::policy::tables::Wanted;
 use crate::session::{Errand, Input, Purpose, Question, Rules, Session, Step};
 use crate::smtp::{Reply, replies};
 use crate::state::limits::{ConnectionGuard, RuleGuard};
@@ -154,10 +155,7 @@ impl Connection {
     async fn drive(&mut self, mut step: Step) -> Option<Infallible> {
         loop {
             step = match step {
-                Step::Said(reply) => {
-                    self.say(&reply);
-                    self.session.handle(Input::Next)
-                }
+                Step::Said(reply) => self.said(&reply),
                 Step::Reply(reply) => {
                     self.say(&reply);
                     Step::Listen
@@ -185,6 +183,7 @@ impl Connection {
                     self.record.ruled(&self.session, &told);
                     *then
                 }
+                Step::LookUp(wanted) => Box::pin(self.look_up(&wanted)).await,
                 Step::Charge(charge) => Box::pin(self.charge(&charge)).await?,
                 Step::AskOffer => self.ask_offer().await,
                 Step::Reach { upstream, purpose } => self.reach(upstream, purpose).await?,
@@ -225,6 +224,11 @@ impl Connection {
     fn say(&mut self, reply: &Reply) {
         self.record.said(&self.session, reply);
         self.io.queue(reply);
+    }
+
+    fn said(&mut self, reply: &Reply) -> Step {
+        self.say(reply);
+        self.session.handle(Input::Next)
     }
 
     fn command_deadline(&self) -> Instant {
@@ -301,6 +305,11 @@ impl Connection {
     fn queue(&mut self, errand: Errand, line: &[u8]) -> Step {
         self.leg.queue(errand, line);
         self.session.handle(Input::Next)
+    }
+
+    async fn look_up(&mut self, wanted: &Wanted) -> Step {
+        let found = self.generation.lookups.ask(wanted, &self.gateway.metrics).await;
+        self.session.handle(Input::Found(found))
     }
 
     async fn lone_dot(&mut self) -> Step {

@@ -11,6 +11,7 @@ use crate::accounts::{Accounts, BackendError, Backends, Reach};
 use crate::chain::{Chain, ChainError};
 use crate::config::{Auth, Config, Limits as SessionLimits, ListenerTls};
 use crate::filter::Outside;
+use crate::lookup::{LookupError, Lookups, Sources};
 use crate::net::dial::{Dial, Tcp};
 use crate::net::dns::{Resolver, ResolverError};
 use crate::net::tls::{Acceptor, Identity, NextHandshakes, Terms, TlsError};
@@ -47,6 +48,8 @@ pub enum BuildError {
     Upstream(#[from] SetupError),
     #[error(transparent)]
     Shared(#[from] SharedError),
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
 }
 
 /// What the program around a gateway may bring in place of what the system has.
@@ -56,11 +59,13 @@ pub struct Environment {
     pub dialer: Arc<dyn Dial>,
     /// What filters can reach beyond the mail at hand; None: the clock and the DNS there are.
     pub outside: Option<Outside>,
+    /// Who is asked about tables instead of whom the configuration names.
+    pub sources: Sources,
 }
 
 impl Default for Environment {
     fn default() -> Self {
-        Environment { dialer: Arc::new(Tcp), outside: None }
+        Environment { dialer: Arc::new(Tcp), outside: None, sources: Sources::new() }
     }
 }
 
@@ -80,6 +85,8 @@ pub struct Generation {
     pub(super) shared: Option<Arc<Shared>>,
     /// What deferred upstreams answered about recipients.
     pub(super) answers: Answers<Question>,
+    /// Tables that have to be asked, and what they answered.
+    pub(super) lookups: Lookups,
     /// Shared with the generations before: tickets handed out stay good, one bound holds for all hashing, and an
     /// account that was closed is closed for open sessions, too.
     pub(super) tls: BTreeMap<String, Arc<Acceptor>>,
@@ -119,6 +126,7 @@ impl Generation {
         let known = before.and_then(|old| old.shared.as_ref());
         let share = |settings| Shared::new(settings, &resolver, &environment.dialer, known);
         let shared = config.state.shared.as_ref().map(share).transpose()?;
+        let lookups = Lookups::new(&config.tables, &reach, &environment.sources)?;
         let outside = environment.outside.clone();
         let outside = outside.unwrap_or_else(|| Outside::real(&resolver, &environment.dialer));
         let outside = outside.with_keys(shared.as_ref().and_then(Keys::of));
@@ -134,6 +142,7 @@ impl Generation {
             resolver,
             shared,
             answers: Answers::default(),
+            lookups,
             tls,
             accounts,
             renewal,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::{AccessAction, AccessRule, AccessStage};
 use crate::mail::{AbortReason, Ruled, Stage};
 use crate::policy::access::{self, Asked};
+use crate::policy::tables::Judged;
 use crate::policy::{relay, sender};
 use crate::smtp::{ForwardPath, ReversePath, replies};
 
@@ -80,8 +81,11 @@ impl Session {
     /// `recipients` of `[relay]`.
     fn unknown(&self, said: Said<'_>) -> Option<Weighed> {
         let Said::Rcpt(path) = said else { return None };
-        let known = relay::is_known(&self.config().relay, &self.rules.tables, path);
-        (!known).then(|| Weighed::Refuse(replies::recipient_unknown(path.as_str())))
+        match self.judge(|relay, tables| relay::is_known(relay, tables, path)) {
+            Judged::Clear(true) => None,
+            Judged::Clear(false) => Some(Weighed::Refuse(replies::recipient_unknown(path.as_str()))),
+            Judged::Ask(_) | Judged::Doubt => Some(Weighed::Refuse(replies::LOOKUP_FAILED)),
+        }
     }
 
     fn ask_rules(&self, said: Said<'_>, told: &mut Vec<Ruled>) -> Option<Weighed> {

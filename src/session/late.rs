@@ -37,8 +37,10 @@ impl Session {
                     anew |= recipients.len() + added.len() != count;
                 }
                 Edit::AddRecipient { recipient, beyond_relay } | Edit::ReplaceRecipient { recipient, beyond_relay } => {
-                    if !beyond_relay && self.permitted(self.standing(), &recipient.path).is_err() {
-                        return Err(replies::RELAY_DENIED);
+                    match self.permitted(self.standing(), &recipient.path) {
+                        Err(doubt) if !beyond_relay && doubt == replies::LOOKUP_FAILED => return Err(doubt),
+                        Err(_) if !beyond_relay => return Err(replies::RELAY_DENIED),
+                        _ => {}
                     }
                     if !recipients.contains(&recipient) && !added.contains(&recipient) {
                         added.push(recipient);

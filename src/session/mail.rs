@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::{Connect, ListenerAuth};
 use crate::mail::{AbortReason, Edit, Envelope, Sender, Stage, Verdict};
 use crate::policy::relay::Known;
+use crate::policy::tables::Told;
 use crate::smtp::ehlo::{ClientOffer, Offer};
 use crate::smtp::params::{BodyKind, MailParams, Param, Params};
 use crate::smtp::{Reply, ReversePath, replies};
@@ -126,6 +127,7 @@ impl Session {
         let id = format!("{}.{}", self.facts.id, self.transactions.saturating_add(1));
         let Mail { sender, smtp_utf8, binary, filters, route: _ } = mail;
         self.phase = Phase::Addressed(Box::new(Transaction {
+            told: Told::default(),
             hello,
             envelope: Arc::new(Envelope { id: Arc::from(id), sender, recipients: Vec::new() }),
             smtp_utf8,

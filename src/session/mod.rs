@@ -13,6 +13,7 @@ mod filters;
 mod greet;
 mod group;
 mod late;
+mod lookup;
 mod mail;
 mod manners;
 mod phase;
@@ -289,6 +290,10 @@ impl Session {
             (Pending::MailGate(mail), Input::Charged(room)) => self.mail_gate(mail, room),
             (Pending::Mail(mail), Input::Verdict(verdict, edits)) => self.weigh_mail(mail, verdict, edits),
             (Pending::MailReach(mail), Input::Reached(reached)) => self.mail_reached(*mail, reached),
+            (Pending::LookUp(asked), Input::Found(found)) => {
+                let (wanted, waiting) = *asked;
+                self.looked_up(wanted, waiting, found)
+            }
             (Pending::RcptGate(rcpt), Input::Charged(room)) => self.rcpt_gate(rcpt, room),
             (Pending::Rcpt(rcpt), Input::Verdict(verdict, edits)) => self.weigh_rcpt(rcpt, verdict, edits),
             (Pending::Recall(rcpt), Input::Recalled(answer)) => self.recalled(rcpt, answer),
@@ -370,7 +375,7 @@ impl Session {
             Command::StartTls => self.check_starttls(),
             Command::Auth { mechanism, initial } => self.check_auth(&mechanism, initial.as_ref()),
             Command::Mail { path, params } => self.check_mail(path, params),
-            Command::Rcpt { path, params } => self.check_rcpt(path, params),
+            Command::Rcpt { path, params } => self.hear_rcpt(path, params),
             Command::Data => self.check_data(),
             Command::Bdat { octets, last } => self.check_bdat(Chunk { octets, last }),
             Command::Rset => self.check_rset(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::mail::{AuthFacts, Envelope, Hello, Recipient, Sender, SessionFacts};
+use crate::policy::tables::{Told, Wanted};
 use crate::policy::when::FilterSet;
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
@@ -14,6 +15,7 @@ use super::Chunk;
 use super::auth::Login;
 use super::destination::Destination;
 use super::filters::Chosen;
+use super::lookup::Waiting;
 use super::quarantine::Quarantined;
 use super::relay::Relay;
 
@@ -43,6 +45,8 @@ pub(super) struct Transaction {
     /// Recipients that filters added and the upstream took.
     pub(super) added: Vec<Recipient>,
     pub(super) to: Destination,
+    /// What was said elsewhere of the recipient at hand.
+    pub(super) told: Told,
     pub(super) filters: Option<Box<Chosen>>,
     /// What the upstream offers in this transaction.
     pub(super) upstream: Arc<Offer>,
@@ -91,6 +95,7 @@ pub(super) enum Pending {
     MailGate(Box<Mail>),
     Mail(Box<Mail>),
     MailReach(Box<Mail>),
+    LookUp(Box<(Wanted, Waiting)>),
     RcptGate(Box<Rcpt>),
     Rcpt(Box<Rcpt>),
     RcptReach(Box<Rcpt>),

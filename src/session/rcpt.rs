@@ -1,19 +1,28 @@
 //! RCPT: relay policy before anybody else hears of the recipient, and again after filters rewrote it.
 
-use crate::mail::{AbortReason, Edit, Recipient, RecipientReply, Stage, Verdict};
+use crate::mail::{AbortReason, Action, Edit, Recipient, RecipientReply, Stage, Verdict};
 use crate::policy::relay::{self, Denied, Standing};
+use crate::policy::tables::{Judged, Told};
 use crate::smtp::ehlo::Offer;
 use crate::smtp::params::{Params, RcptParams};
 use crate::smtp::{ForwardPath, Reply, replies};
 
 use super::access::{Said, tell_rules};
 use super::group::Awaited;
+use super::lookup::Waiting;
 use super::mail::{Passage, passage};
 use super::phase::{Pending, Phase, Rcpt, Transaction};
 use super::weigh::{Weighed, weigh};
 use super::{Ask, Charge, Session, Step};
 
 impl Session {
+    pub(super) fn hear_rcpt(&mut self, path: ForwardPath, params: Params) -> Step {
+        if let Phase::Addressed(transaction) = &mut self.phase {
+            transaction.told = Told::default();
+        }
+        self.check_rcpt(path, params)
+    }
+
     pub(super) fn check_rcpt(&mut self, path: ForwardPath, params: Params) -> Step {
         let standing = self.standing();
         let (max, offered) = (self.recipients_max(), self.offered);
@@ -30,8 +39,13 @@ impl Session {
         if transaction.chunked.is_some() {
             return self.refuse(replies::CHUNKS_BEGUN);
         }
+        let full = max.is_some_and(|max| transaction.envelope.recipients.len() >= max);
+        if !full && let Some(wanted) = self.to_ask(&path) {
+            return self.look_up(wanted, Waiting::Said(path, params));
+        }
+        let Phase::Addressed(transaction) = &mut self.phase else { return self.refuse(replies::NEED_MAIL) };
         transaction.attempts = transaction.attempts.saturating_add(1);
-        if max.is_some_and(|max| transaction.envelope.recipients.len() >= max) {
+        if full {
             return self.say(replies::TOO_MANY_RECIPIENTS);
         }
         let utf8 = transaction.smtp_utf8;
@@ -42,7 +56,7 @@ impl Session {
             return self.refuse(replies::SMTPUTF8_NEEDED);
         }
         if let Err(denied) = self.permitted(standing, &path) {
-            return self.refuse(denied);
+            return self.relay_reply(denied);
         }
         let told = match self.rules_permit(Said::Rcpt(&path)) {
             Ok(told) => told,
@@ -63,13 +77,14 @@ impl Session {
 
     /// Relay policy.
     pub(super) fn permitted(&self, standing: Standing, path: &ForwardPath) -> Result<(), Reply> {
-        relay::permits(&self.config().relay, &self.rules.tables, standing, path).map(drop).map_err(
-            |denied| match denied {
+        match self.judge(|relay, tables| relay::permits(relay, tables, standing, path)) {
+            Judged::Clear(permitted) => permitted.map(drop).map_err(|denied| match denied {
                 Denied::NotOurs => replies::RELAY_DENIED,
                 Denied::Routing => replies::ROUTING_DENIED,
                 Denied::Literal => replies::LITERAL_DENIED,
-            },
-        )
+            }),
+            Judged::Ask(_) | Judged::Doubt => Err(replies::LOOKUP_FAILED),
+        }
     }
 
     pub(super) fn rcpt_gate(&mut self, rcpt: Box<Rcpt>, room: Result<(), &'static str>) -> Step {
@@ -82,6 +97,10 @@ impl Session {
     }
 
     pub(super) fn weigh_rcpt(&mut self, mut rcpt: Box<Rcpt>, verdict: Verdict, edits: Vec<Edit>) -> Step {
+        let refused = matches!(verdict.action, Action::Reject | Action::Defer | Action::Disconnect);
+        if !refused && let Some(wanted) = self.to_ask_of(&edits) {
+            return self.look_up(wanted, Waiting::Weighed(rcpt, verdict, edits));
+        }
         match weigh(Stage::Rcpt, verdict) {
             Weighed::Pass | Weighed::Discard | Weighed::Quarantine(_) => {}
             Weighed::Refuse(reply) => return self.relay_reply(reply),
@@ -100,7 +119,7 @@ impl Session {
             };
             // A filter's word never widens what the client may do.
             if !beyond_relay && let Err(denied) = self.permitted(standing, &recipient.path) {
-                return self.refuse(denied);
+                return self.relay_reply(denied);
             }
             if added {
                 rcpt.to_add.push(recipient);

@@ -9,6 +9,7 @@ use crate::mail::{
     AbortReason, AuthFacts, Edit, Envelope, Hello, Recipient, RecipientReply, Ruled, Sender, Stage, TlsFacts,
     UnknownCommand, Verdict,
 };
+use crate::policy::tables::{Found, Wanted};
 use crate::smtp::Reply;
 use crate::smtp::ehlo::Offer;
 use crate::smtp::sasl::scram::ScramKeys;
@@ -38,6 +39,8 @@ pub enum Input<'a> {
     Next,
     /// The answer to `Step::Recall`.
     Recalled(Option<Reply>),
+    /// The answer to `Step::LookUp`.
+    Found(Found),
     /// The answer to `Step::Introduce`: the new client's bounds, or why there is no room for it.
     Introduced(Result<Arc<Limits>, Reply>),
     /// The answer to `Step::Verify` and `Step::VerifyToken`.
@@ -132,6 +135,8 @@ pub enum Step {
     TellReply(Box<RecipientReply>, Box<Step>),
     /// Tell of the operator's rules that matched, then go on with the boxed step.
     TellRules(Vec<Ruled>, Box<Step>),
+    /// What does somebody elsewhere say about this key of a table?
+    LookUp(Wanted),
     /// Count against the limits that span sessions.
     Charge(Charge),
     /// Find out what the upstream offers (from an answer young enough, else by connecting).

@@ -77,6 +77,7 @@ fn run(session: &mut Session, commands: &[String], world: &World) -> Vec<String>
             }
             Step::Tell(_, then) | Step::TellReply(_, then) | Step::TellRules(_, then) => *then,
             Step::Charge(_) => session.handle(Input::Charged(Ok(()))),
+            Step::LookUp(_) => session.handle(Input::Found(crate::policy::tables::Found::Doubt)),
             Step::AskOffer | Step::Reach { .. } => session.handle(Input::Reached(Ok(Arc::new(Offer::default())))),
             Step::Forward(_, line) => {
                 upstream.push(String::from_utf8(line).unwrap());

@@ -251,6 +251,8 @@ pub fn over_limit(code: u16, what: TooMuch, address: std::net::IpAddr, words: Op
 pub const FILTER_REJECTED: Reply = say(550, (5, 7, 1), "Rejected by local policy");
 pub const FILTER_DEFERRED: Reply = say(451, (4, 7, 1), "Not accepted for now, try again later");
 pub const FILTER_DISCONNECTED: Reply = say(421, (4, 7, 1), "Closing the connection by local policy");
+/// Who would know of a recipient is away.
+pub const LOOKUP_FAILED: Reply = say(451, (4, 3, 0), "Cannot look this recipient up for now, try again later");
 /// A filter failed, and its configuration asks for `defer`.
 pub const FILTER_FAULT: Reply = say(451, (4, 3, 0), "Cannot examine this for now, try again later");
 /// A filter failed, and its configuration asks for `reject`.

@@ -1,4 +1,4 @@
-//! Answers of an upstream that are kept for a while, so that it is not asked the same again. What is kept, and what a
+//! Answers of somebody elsewhere (an upstream, a directory) that are kept for a while, so that it is not asked the same again. What is kept, and what a
 //! kept answer is good for, is the caller's to know.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,33 +13,33 @@ use crate::smtp::Reply;
 /// Beyond this the oldest go.
 const ANSWERS_MAX: usize = 50_000;
 
-/// Replies by question, each with the moment from which it counts no more.
+/// Answers by question, each with the moment from which it counts no more.
 #[derive(Debug)]
-pub struct Answers<Q>(Mutex<Kept<Q>>);
+pub struct Answers<Q, A = Reply>(Mutex<Kept<Q, A>>);
 
 #[derive(Debug)]
-struct Kept<Q> {
-    answers: HashMap<Q, (Instant, Reply)>,
+struct Kept<Q, A> {
+    answers: HashMap<Q, (Instant, A)>,
     /// In the order in which they were put; those forgotten since included.
     order: VecDeque<(Instant, Q)>,
 }
 
-impl<Q> Default for Answers<Q> {
+impl<Q, A> Default for Answers<Q, A> {
     fn default() -> Self {
         Answers(Mutex::new(Kept { answers: HashMap::new(), order: VecDeque::new() }))
     }
 }
 
-impl<Q: Clone + Eq + Hash> Answers<Q> {
+impl<Q: Clone + Eq + Hash, A: Clone> Answers<Q, A> {
     /// What was answered to this, if that still counts.
-    pub fn get(&self, question: &Q) -> Option<Reply> {
+    pub fn get(&self, question: &Q) -> Option<A> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, reply) = kept.answers.get(question)?;
         (*until > Instant::now()).then(|| reply.clone())
     }
 
     /// Keeps an answer for so long; at most 50,000 altogether, the oldest go first.
-    pub fn put(&self, question: Q, reply: Reply, keep: Duration) {
+    pub fn put(&self, question: Q, reply: A, keep: Duration) {
         let now = Instant::now();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while kept.order.front().is_some_and(|(until, _)| *until <= now) || kept.order.len() >= ANSWERS_MAX {
@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_counts_until_its_time_is_over_or_it_is_forgotten() {
-        let answers = Answers::default();
+        let answers: Answers<_> = Answers::default();
         answers.put("a", replies::RECIPIENT_OK, Duration::from_secs(60));
         answers.put("b", replies::RECIPIENT_OK, Duration::from_secs(60));
         assert_eq!(answers.get(&"a"), Some(replies::RECIPIENT_OK));
@@ -80,7 +80,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn there_are_never_more_than_the_bound_and_what_was_put_again_stays() {
-        let answers = Answers::default();
+        let answers: Answers<_> = Answers::default();
         answers.put(0, replies::RECIPIENT_OK, Duration::from_secs(600));
         tokio::time::advance(Duration::from_secs(1)).await;
         answers.put(0, replies::RECIPIENT_OK, Duration::from_secs(600));

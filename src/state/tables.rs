@@ -85,7 +85,7 @@ impl Table {
     #[must_use]
     pub fn kind(&self) -> TableKind {
         match &**self.index.load() {
-            Index::Exact(_) => TableKind::Exact,
+            Index::Exact(_) | Index::Asked => TableKind::Exact,
             Index::Domain(_) => TableKind::Domain,
             Index::Cidr { .. } => TableKind::Cidr,
             Index::Regex { .. } => TableKind::Regex,
@@ -107,14 +107,26 @@ impl policy::tables::Lookup for Table {
     fn kind(&self) -> TableKind {
         self.kind()
     }
+
+    fn is_asked(&self) -> bool {
+        matches!(&**self.index.load(), Index::Asked)
+    }
 }
 
 #[derive(Debug)]
 enum Index {
     Exact(HashMap<Box<str>, Box<str>>),
     Domain(HashMap<Box<str>, Box<str>>),
-    Cidr { v4: PrefixMap<Ipv4Net, Box<str>>, v6: PrefixMap<Ipv6Net, Box<str>> },
-    Regex { set: RegexSet, values: Vec<Box<str>> },
+    Cidr {
+        v4: PrefixMap<Ipv4Net, Box<str>>,
+        v6: PrefixMap<Ipv6Net, Box<str>>,
+    },
+    Regex {
+        set: RegexSet,
+        values: Vec<Box<str>>,
+    },
+    /// Nothing is here: see `lookup`.
+    Asked,
 }
 
 impl Index {
@@ -123,6 +135,7 @@ impl Index {
         let mut builder = Builder::new(table.kind);
         match &table.source {
             TableSource::Inline(entries) => read_inline(entries, &mut builder).map_err(|what| fail(None, what))?,
+            TableSource::Asked(_) => return Ok(Index::Asked),
             TableSource::File(path) => {
                 read_file(path, &mut builder).map_err(|(line, what)| fail(Some((path.clone(), line)), what))?
             }
@@ -130,7 +143,7 @@ impl Index {
         builder.finish().map_err(|what| {
             let place = match &table.source {
                 TableSource::File(path) => Some((path.clone(), 0)),
-                TableSource::Inline(_) => None,
+                TableSource::Inline(_) | TableSource::Asked(_) => None,
             };
             fail(place, what)
         })
@@ -144,6 +157,7 @@ impl Index {
                 IpAddr::V4(ip) => v4.get_lpm(&Ipv4Net::from(ip)).map(|(_, v)| &**v),
                 IpAddr::V6(ip) => v6.get_lpm(&Ipv6Net::from(ip)).map(|(_, v)| &**v),
             },
+            Index::Asked => None,
             Index::Regex { set, values } => set.matches(key).iter().next().and_then(|i| values.get(i)).map(|v| &**v),
         }
     }

@@ -17,3 +17,4 @@ mod process;
 mod relayed;
 mod saslauthd;
 mod slapd;
+mod tables;

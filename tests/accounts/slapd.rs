@@ -89,7 +89,15 @@ impl Slapd {
         self.daemon.wait_until(|| TcpStream::connect(plain).is_ok() && TcpStream::connect(tls).is_ok());
     }
 
-    fn again(&mut self) {
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.daemon.stop();
+    }
+
+    pub(crate) fn again(&mut self) {
         self.daemon = start(self.folder.path(), self.plain, self.tls);
         self.wait();
     }

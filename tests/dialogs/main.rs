@@ -8,12 +8,14 @@ mod provider;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use components::build;
 use wasmilter::config;
 use wasmilter::dialog::files::collect;
 use wasmilter::dialog::{How, Patience, Script, Setting, replay};
+use wasmilter::lookup::{Said, Source, Sources};
 use wasmilter::server::Environment;
 
 /// Replays under way at once.
@@ -54,7 +56,9 @@ async fn every_dialog_is_heard_as_written() {
         let name = file.strip_prefix(root).unwrap().display().to_string();
         replays.spawn(async move {
             let script = Script::parse(&std::fs::read_to_string(&file).unwrap()).and_then(|script| {
-                script.knows(&["config", "puppet", "on-fault", "routes", "quarantine", "seen"]).map(|()| script)
+                script
+                    .knows(&["config", "puppet", "on-fault", "routes", "quarantine", "seen", "asked"])
+                    .map(|()| script)
             });
             let script = match script {
                 Ok(script) => script,
@@ -121,7 +125,30 @@ fn set(script: &Script, around: &Surroundings, upstream: SocketAddr) -> Result<S
     };
     let config = config::parse(&text, &path.display().to_string(), &environment).map_err(|e| e.to_string())?;
     let seen = script.said("seen").map(|address| address.parse().map_err(|_| "`seen` is no address")).transpose()?;
-    Ok(Setting { config, environment: Environment::default(), clock: None, prepare: None, seen })
+    let environment = Environment { sources: asked(script), ..Environment::default() };
+    Ok(Setting { config, environment, clock: None, prepare: None, seen })
+}
+
+/// `asked: TABLE KEY=yes KEY=away …`: a table that says yes to these keys, nothing to those, and no to all others.
+fn asked(script: &Script) -> Sources {
+    let lines = script.head.iter().filter(|head| head.key == "asked");
+    let source = |said: &str| {
+        let mut words = said.split_whitespace().map(str::to_owned);
+        let name = words.next().unwrap_or_default();
+        (name, Arc::new(Asked(words.collect())) as Arc<dyn Source>)
+    };
+    lines.map(|head| source(&head.value)).collect()
+}
+
+#[derive(Debug)]
+struct Asked(Vec<String>);
+
+impl Source for Asked {
+    fn ask<'a>(&'a self, key: &'a str) -> Said<'a> {
+        let said = |word: &str| self.0.iter().any(|known| known.strip_suffix(word) == Some(key));
+        let answer = if said("=away") { Err("away".to_owned()) } else { Ok(said("=yes").then(String::new)) };
+        Box::pin(async { answer })
+    }
 }
 
 /// What the puppet is granted, without tables and routes: also where a configuration says `grants = { PUPPET, … }`.

@@ -41,6 +41,14 @@ impl Gateway {
         Gateway::start_by(shell, upstream, more)
     }
 
+    /// One with this in its `[relay]`, too.
+    pub(crate) fn start_with(upstream: SocketAddr, relay: &str, more: &str) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let text = configuration(upstream, "example.org", more).replace("[admin]", &format!("{relay}[admin]"));
+        std::fs::write(folder.path().join("w.toml"), text).unwrap();
+        Gateway::start_in(Arc::new(folder), Command::new(env!("CARGO_BIN_EXE_wasmilter")))
+    }
+
     fn start_by(program: Command, upstream: SocketAddr, more: &str) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("w.toml"), configuration(upstream, "example.org", more)).unwrap();

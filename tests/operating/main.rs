@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod after_login;
+mod asked;
 mod bounds;
 #[path = "../dialogs/components.rs"]
 mod components;

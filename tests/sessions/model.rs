@@ -111,7 +111,8 @@ fn gateway(play: &Play, model: Model) -> Arc<Gateway> {
     );
     let config = config::parse(&text, "model.toml", &|_| None).unwrap_or_else(|error| panic!("{error}"));
     let generation =
-        Generation::build_with(config, None, Environment { dialer: Arc::new(model), outside: None }).unwrap();
+        Generation::build_with(config, None, Environment { dialer: Arc::new(model), ..Environment::default() })
+            .unwrap();
     Gateway::new(generation, Metrics::detached().unwrap())
 }
 

@@ -5,7 +5,7 @@ use crate::source::{File, Findings, Tree, identifier, words};
 
 /// The floors of the house. A module imports from lower numbers only, so neighbours with one number do not know
 /// each other.
-const FLOORS: [(&str, u32); 20] = [
+const FLOORS: [(&str, u32); 21] = [
     ("smtp", 0),
     ("mail", 1),
     ("config", 2),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u32); 20] = [
     ("shared", 6),
     ("milter", 6),
     ("filter", 7),
+    ("lookup", 7),
     ("chain", 8),
     ("server", 9),
     ("sink", 9),

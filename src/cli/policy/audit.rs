@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use super::battery::{self, Trick};
 use super::rehearsal::{self, Client, Exchange};
-use crate::config::{Config, Listener, ListenerAuth, ListenerTls, holds};
+use crate::config::{Config, Listener, ListenerAuth, ListenerTls, TableSource, holds};
 use crate::policy::tables::Tables;
 
 /// EX_CONFIG of sysexits.
@@ -119,6 +119,7 @@ pub(super) fn audit(config: &Arc<Config>, tables: &Tables) -> Report {
         }
     }
     report.networks(config);
+    report.asked(config);
     report.grants(config);
     let count = report.surprising;
     report.line(&match count {
@@ -215,6 +216,19 @@ impl Report {
                     Some(why) => self.surprise(&format!("{who}: {why}")),
                     None => self.line(&format!("{who}, naming a login (xclient-networks)")),
                 }
+            }
+        }
+    }
+
+    /// Who else says what is ours: nobody is asked here, and until somebody is, it is nothing.
+    fn asked(&mut self, config: &Config) {
+        for table in &config.tables {
+            if let (Some(name), TableSource::Asked(_)) = (&config.relay.domains_table, &table.source)
+                && *name == table.name
+            {
+                self.line(&format!(
+                    "table \"{name}\": whoever is asked says which other domains are yours; not asked here"
+                ));
             }
         }
     }

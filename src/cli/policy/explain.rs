@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::rehearsal::{self, Client, Exchange};
 use crate::config::Config;
 use crate::policy::relay::{self, Denied, Known, Permitted};
-use crate::policy::tables::Tables;
+use crate::policy::tables::{Judged, Tables, Told};
 use crate::report::printable;
 use crate::smtp::ForwardPath;
 
@@ -145,8 +145,24 @@ fn by_relay(config: &Config, tables: &Tables, client: &Client, logged_in: bool, 
         (false, false) => Known::Nothing,
     };
     let standing = relay::standing(&config.relay, client.address, standing);
-    let known = || if relay::is_known(&config.relay, tables, &path) { "" } else { ", and in no table of recipients" };
-    match relay::permits(&config.relay, tables, standing, &path) {
+    let known = || match tables.judge(&Told::default(), |tables| relay::is_known(&config.relay, tables, &path)) {
+        Judged::Clear(true) => "",
+        Judged::Clear(false) => ", and in no table of recipients",
+        Judged::Ask(_) | Judged::Doubt => ", and whether there is such a recipient is asked while mail flows",
+    };
+    let judged = tables.judge(&Told::default(), |tables| relay::permits(&config.relay, tables, standing, &path));
+    let permitted = match judged {
+        Judged::Clear(permitted) => permitted,
+        Judged::Ask(wanted) => {
+            return format!(
+                "the table \"{}\" is asked for {} while mail flows, and not here",
+                wanted.table,
+                printable(&wanted.key)
+            );
+        }
+        Judged::Doubt => return "in doubt".to_owned(),
+    };
+    match permitted {
         Ok(Permitted::MayRelay) if logged_in => format!("who has logged in may send anywhere{}", known()),
         Ok(Permitted::MayRelay) if after_login => {
             format!(

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::config::{Config, ListenerTls};
 use crate::mail::{Ruled, SessionFacts, TlsFacts, Verdict};
 use crate::policy;
-use crate::policy::tables::{Lookup, Tables};
+use crate::policy::tables::{Found, Lookup, Tables};
 use crate::session::{BodyOutcome, Errand, Identity, Input, KeysFound, Relayed, Rules, Session, Step};
 use crate::smtp::sasl::{Mechanisms, Served};
 use crate::smtp::{Offer, Reply, replies};
@@ -187,6 +187,8 @@ impl Stage {
                 Input::Next
             }
             Step::Consult(_) => Input::Verdict(Verdict::NEXT, Vec::new()),
+            // Nobody is asked here: what only they know is in doubt.
+            Step::LookUp(_) => Input::Found(Found::Doubt),
             Step::Charge(_) => Input::Charged(Ok(())),
             Step::AskOffer | Step::Reach { .. } => Input::Reached(Ok(everything())),
             Step::Recall(_) => Input::Recalled(None),

@@ -12,24 +12,24 @@ const PORT_LDAPS: u16 = 636;
 /// Octets of a name of an entry, or of a filter.
 const PATTERN_BYTES_MAX: usize = 4_096;
 
+/// A directory that is searched for keys of a table.
+pub(super) fn searched(section: &Section<'_>) -> Option<LdapAccounts> {
+    let find = search(section);
+    server(section, find)
+}
+
 pub(super) fn read(section: &Section<'_>) -> Option<AuthService> {
+    let find = found(section);
+    server(section, find).map(AuthService::Ldap)
+}
+
+/// Where it is, and how it is spoken to.
+fn server(section: &Section<'_>, find: Option<LdapFind>) -> Option<LdapAccounts> {
     let url = section.required("url", "url = \"ldaps://ldap.example.org\"", |v| {
         let help = "write \"ldaps://host\" or \"ldap://host\", with :port where it is another one";
         v.parsed("the address of a directory", help, address)
     });
     let starttls = section.get_or("starttls", false, Value::flag);
-    let searches = section.value("search").is_some();
-    let found = if searches {
-        if let Some(value) = section.value("bind-dn") {
-            let problem =
-                Problem::at(value.span(), "the entry is searched for, so nobody needs the pattern of its name");
-            section.reader.error(problem.label("not used").help("take `bind-dn` or `search` away"));
-        }
-        search(&section.section("search", &schema::AUTH_SEARCH))
-    } else {
-        let example = "bind-dn = \"uid=%u,ou=people,dc=example,dc=org\"";
-        section.required("bind-dn", example, named_pattern).map(LdapFind::Pattern)
-    };
     let (implicit, host, port) = url?;
     let tls = match (implicit, starttls) {
         (true, false) => LdapTls::Implicit,
@@ -45,7 +45,23 @@ pub(super) fn read(section: &Section<'_>) -> Option<AuthService> {
     if let Some(value) = section.value("url").filter(|_| tls == LdapTls::Off && !url::is_near(&host)) {
         section.reader.error(in_clear(&value, "ldaps://, or add starttls = true"));
     }
-    Some(AuthService::Ldap(LdapAccounts { host, port, tls, ca: section.get("ca", Value::path), find: found? }))
+    Some(LdapAccounts { host, port, tls, ca: section.get("ca", Value::path), find: find? })
+}
+
+/// How a name becomes an entry.
+fn found(section: &Section<'_>) -> Option<LdapFind> {
+    let searches = section.value("search").is_some();
+    if searches {
+        if let Some(value) = section.value("bind-dn") {
+            let problem =
+                Problem::at(value.span(), "the entry is searched for, so nobody needs the pattern of its name");
+            section.reader.error(problem.label("not used").help("take `bind-dn` or `search` away"));
+        }
+        search(&section.section("search", &schema::AUTH_SEARCH))
+    } else {
+        let example = "bind-dn = \"uid=%u,ou=people,dc=example,dc=org\"";
+        section.required("bind-dn", example, named_pattern).map(LdapFind::Pattern)
+    }
 }
 
 /// Whether it is ldaps, host and port.

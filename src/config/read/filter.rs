@@ -11,6 +11,7 @@ use crate::config::value::Value;
 use crate::config::{EditGrant, Filter, FilterBounds, FilterPhase, Grants, HttpGrant, KvGrant, Lifetime, OnFault};
 use crate::config::{json, names, schema, suggest};
 
+use super::table::TableNames;
 use super::{quarantine, route, when};
 
 const LIFETIME_CHOICES: &[(&str, Lifetime)] =
@@ -55,7 +56,7 @@ pub(in crate::config) fn name(section: &Section<'_>) -> Option<String> {
 pub(in crate::config) fn read(
     section: &Section<'_>,
     name: String,
-    tables: &[String],
+    tables: &TableNames,
     upstreams: Option<&[&str]>,
 ) -> Option<Filter> {
     let path = section.required("path", "path = \"filters/greylist.wasm\"", Value::path);
@@ -137,7 +138,7 @@ fn bounds(section: &Section<'_>) -> FilterBounds {
     }
 }
 
-fn grants(section: &Section<'_>, tables: &[String], upstreams: Option<&[&str]>) -> Grants {
+fn grants(section: &Section<'_>, tables: &TableNames, upstreams: Option<&[&str]>) -> Grants {
     let base = Grants::default();
     let flag = |key, base| section.get_or(key, base, Value::flag);
     Grants {
@@ -167,7 +168,7 @@ fn grants(section: &Section<'_>, tables: &[String], upstreams: Option<&[&str]>) 
 }
 
 /// `false`, or a list, which may be empty.
-fn tables_granted(value: &Value<'_>, known: &[String]) -> Result<Option<Vec<String>>, Problem> {
+fn tables_granted(value: &Value<'_>, known: &TableNames) -> Result<Option<Vec<String>>, Problem> {
     match value.node.get_ref().as_bool() {
         Some(false) => Ok(None),
         Some(true) => Err(value.wrong_type("a list of tables").help("name them: tables = [\"blocked-senders\"]")),
@@ -175,13 +176,15 @@ fn tables_granted(value: &Value<'_>, known: &[String]) -> Result<Option<Vec<Stri
     }
 }
 
-fn table(value: &Value<'_>, known: &[String]) -> Result<String, Problem> {
+fn table(value: &Value<'_>, known: &TableNames) -> Result<String, Problem> {
     let name = value.text().map_err(|problem| problem.help("name the tables: tables = [\"blocked-senders\"]"))?;
-    if known.contains(&name) {
-        return Ok(name);
+    if let Some(table) = known.0.iter().find(|table| table.name == name) {
+        let help =
+            "filters look into lists in memory; what has to be asked is for domains-table and recipients of [relay]";
+        return if table.asked { Err(value.error("is a table that has to be asked").help(help)) } else { Ok(name) };
     }
     let problem = value.error("is not the name of a table");
-    Err(match suggest::nearest(&name, known.iter().map(String::as_str)) {
+    Err(match suggest::nearest(&name, known.0.iter().map(|table| table.name.as_str())) {
         Some(near) => problem.help(format!("did you mean \"{near}\"?")),
         None => problem.help("add a section [table.NAME] of that name with its entries"),
     })

@@ -2,6 +2,7 @@
 //! `check`'s.
 
 pub(super) mod access;
+mod asked;
 pub(super) mod auth;
 mod backend;
 pub(super) mod bounds;

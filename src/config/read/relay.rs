@@ -20,9 +20,9 @@ const DOMAIN_HELP: &str = "write \"example.org\" for one domain, \".example.org\
 pub(in crate::config) fn read(section: &Section<'_>, tables: &TableNames) -> Relay {
     let exact_or_domain = [TableKind::Exact, TableKind::Domain];
     let mut relay = Relay {
-        domains_table: section.get("domains-table", |v| tables.one_of(v, &exact_or_domain)),
+        domains_table: section.get("domains-table", |v| tables.one_of_all(v, &exact_or_domain)),
         recipients: section
-            .get("recipients", |v| tables.one_of(v, &[TableKind::Exact, TableKind::Domain, TableKind::Regex])),
+            .get("recipients", |v| tables.one_of_all(v, &[TableKind::Exact, TableKind::Domain, TableKind::Regex])),
         ..Relay::default()
     };
     if let Some(value) = section.value("domains") {

@@ -11,6 +11,8 @@ use crate::config::suggest;
 use crate::config::value::Value;
 use crate::config::{Table, TableKind, TableSource};
 
+use super::asked;
+
 const KIND_CHOICES: &[(&str, TableKind)] = &[
     ("exact", TableKind::Exact),
     ("domain", TableKind::Domain),
@@ -31,9 +33,17 @@ pub(in crate::config) struct Named {
     pub(in crate::config) name: String,
     /// None: its section has an error, which was noted.
     pub(in crate::config) kind: Option<TableKind>,
+    /// Its answers have to be waited for.
+    pub(in crate::config) asked: bool,
 }
 
 impl TableNames {
+    /// The same, of a table that is asked, too.
+    pub(super) fn one_of_all(&self, value: &Value<'_>, kinds: &[TableKind]) -> Result<String, Problem> {
+        let table = self.known(value)?;
+        if table.asked { Ok(table.name) } else { self.one_of(value, kinds) }
+    }
+
     /// The name of a table of one of these kinds.
     pub(super) fn one_of(&self, value: &Value<'_>, kinds: &[TableKind]) -> Result<String, Problem> {
         let table = self.named(value)?;
@@ -51,11 +61,25 @@ impl TableNames {
 /// From what could be read, and all names there are.
 pub(in crate::config) fn names(tables: &[Table], names: &[String]) -> TableNames {
     let kind = |name: &str| tables.iter().find(|table| table.name == name).map(|table| table.kind);
-    TableNames(names.iter().map(|name| Named { name: name.clone(), kind: kind(name) }).collect())
+    let asked =
+        |name: &str| tables.iter().any(|table| table.name == name && matches!(table.source, TableSource::Asked(_)));
+    let named = |name: &String| Named { name: name.clone(), kind: kind(name), asked: asked(name) };
+    TableNames(names.iter().map(named).collect())
 }
 
 impl TableNames {
+    /// A table that is in memory.
     pub(super) fn named(&self, value: &Value<'_>) -> Result<Named, Problem> {
+        let table = self.known(value)?;
+        if table.asked {
+            let help =
+                "domains-table and recipients of [relay] can wait for an answer; a list in memory can be had here";
+            return Err(value.error("is a table that has to be asked, and nobody waits here").help(help));
+        }
+        Ok(table)
+    }
+
+    fn known(&self, value: &Value<'_>) -> Result<Named, Problem> {
         let name = value.text()?;
         if let Some(known) = self.0.iter().find(|known| known.name == name) {
             return Ok(known.clone());
@@ -81,6 +105,18 @@ pub(in crate::config) fn read(name: &str, section: &Section<'_>) -> Option<Table
     let kind = section.get_or("kind", TableKind::Exact, |v| v.one_of(KIND_CHOICES));
     let entries = section.get("entries", |v| entries(v, kind));
     let file = section.get("file", Value::path);
+    let asks = section.value("url").is_some() || section.value("ldap").is_some();
+    if asks {
+        let source = asked::read(section, kind);
+        let keys = ["entries", "file", "url", "ldap"];
+        let given: Vec<Value<'_>> = keys.iter().filter_map(|key| section.value(key)).collect();
+        if let [_, second, ..] = given.as_slice() {
+            let problem = Problem::at(second.head(), "a table has one place where its entries are").label("one more");
+            section.reader.error(problem.help("take all but one of `entries`, `file`, `url` and `ldap` away"));
+        }
+        return Some(Table { name: named.ok()?, kind: TableKind::Exact, source: source? });
+    }
+    asked::refuse(section);
     let source = match (section.value("entries"), section.value("file")) {
         (Some(_), Some(file)) => {
             section.reader.error(

@@ -134,7 +134,8 @@ impl Stage {
             WAITS[2].1
         );
         let config = config::parse(&text, "faults.toml", &|_| None).unwrap_or_else(|error| panic!("{error}"));
-        let environment = dialer.map_or_else(Environment::default, |dialer| Environment { dialer, outside: None });
+        let environment =
+            dialer.map_or_else(Environment::default, |dialer| Environment { dialer, ..Environment::default() });
         let generation = Generation::build_with(config, None, environment).unwrap();
         Gateway::new(generation, Metrics::detached().unwrap())
     }
