@@ -57,6 +57,8 @@ pub enum BackendError {
     PasswordFile(#[from] PasswordFileError),
     #[error("the auth backend \"{backend}\": {error}")]
     Tls { backend: String, error: TlsError },
+    #[error("the auth backend \"{backend}\": there is no upstream \"{upstream}\"")]
+    Upstream { backend: String, upstream: String },
     #[error("the {key} of the auth backend \"{backend}\", {}: {error}", path.display())]
     Secret { backend: String, key: &'static str, path: PathBuf, error: std::io::Error },
 }
@@ -117,8 +119,7 @@ impl Backend {
 
     /// Whether it has exchanges by this mechanism itself, as far as that is known.
     pub(super) fn relays(&self, name: Name) -> bool {
-        let offers = |remote: &Arc<Remote>| remote.offered().is_none_or(|offered| offered.contains(&name));
-        name.can_be_relayed() && self.remote().is_some_and(offers)
+        self.remote().is_some_and(|remote| remote.relays(name))
     }
 
     /// The keys for SCRAM of an account.

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::remote::Remote;
-use super::{Client, dovecot};
+use super::{Client, dovecot, upstream};
 use crate::report::backend::asked;
 use crate::smtp::sasl::{Name, Secret};
 
@@ -51,6 +51,7 @@ pub struct Exchange {
 /// With whom.
 pub(super) enum Talk {
     Dovecot(dovecot::Talk),
+    Upstream(Box<upstream::Talk>),
 }
 
 impl std::fmt::Debug for Exchange {
@@ -86,6 +87,7 @@ impl Exchange {
         let said = async {
             match &mut self.talk {
                 Talk::Dovecot(talk) => talk.go_on(message).await,
+                Talk::Upstream(talk) => talk.go_on(message).await,
             }
         };
         match remote.within(left.min(remote.timeout()), said).await {

@@ -1,4 +1,4 @@
-//! Floor 6: who verifies a credential: backends, asked in their order.
+//! Floor 7: who verifies a credential: backends, asked in their order.
 //!
 //! **The order.** Each says Good, Bad, not mine, or that it is away. The first that knows the name decides: its Good is
 //! a login, its Bad is a 535, whatever others hold under the same name. A backend that is away ends it with 454: what
@@ -26,6 +26,7 @@ mod remote;
 mod saslauthd;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 use std::sync::Arc;
 

@@ -17,12 +17,14 @@ use super::http::Http;
 use super::ldap::Ldap;
 use super::oauth::Oauth;
 use super::saslauthd::Saslauthd;
+use super::upstream::MailServer;
 use super::{BackendError, Client};
 use crate::config::{AuthRemote, AuthService};
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;
 use crate::report::{Seldom, backend as told};
-use crate::smtp::sasl::{CREDENTIAL_OCTETS_MAX, Mechanism, Mechanisms, Name, Secret};
+use crate::smtp::sasl::{CREDENTIAL_OCTETS_MAX, Mechanism, Mechanisms, Name, Secret, Witness};
+use crate::upstream::Upstreams;
 
 /// Why there was no answer that counts, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,11 +54,14 @@ enum Service {
     Http(Box<Http>),
     Ldap(Box<Ldap>),
     Oauth(Box<Oauth>),
+    Upstream(MailServer),
 }
 
 /// How other machines are reached.
 #[derive(Debug, Clone, Copy)]
 pub struct Reach<'a> {
+    /// Those that a backend may name.
+    pub upstreams: Option<&'a Upstreams>,
     pub resolver: &'a Resolver,
     pub dialer: &'a Arc<dyn Dial>,
 }
@@ -74,6 +79,11 @@ impl Remote {
                 Service::Http(Box::new(Http::new(name, (url, ca.as_deref()), headers, settings.timeout, reach)?))
             }
             AuthService::Ldap(ldap) => Service::Ldap(Box::new(Ldap::new(name, ldap, reach)?)),
+            AuthService::Upstream { upstream } => {
+                let found = reach.upstreams.and_then(|all| all.get(upstream));
+                let missing = || BackendError::Upstream { backend: name.to_owned(), upstream: upstream.clone() };
+                Service::Upstream(MailServer::new(found.cloned().ok_or_else(missing)?))
+            }
             AuthService::Oauth(oauth) => Service::Oauth(Box::new(Oauth::new(name, oauth, settings.timeout, reach)?)),
         };
         Ok(Remote {
@@ -104,6 +114,12 @@ impl Remote {
             },
             Service::Saslauthd(_) | Service::Http(_) | Service::Ldap(_) => Mechanisms::PASSWORDS,
             Service::Oauth(_) => Mechanisms::TOKENS,
+            Service::Upstream(server) => match server.offered() {
+                Some(offered) if !offered.iter().any(|name| matches!(name.as_str(), "PLAIN" | "LOGIN")) => {
+                    Mechanisms::NONE
+                }
+                _ => Mechanisms::PASSWORDS,
+            },
         }
     }
 
@@ -112,7 +128,22 @@ impl Remote {
     pub(super) fn offered(&self) -> Option<Arc<Vec<Name>>> {
         match &self.service {
             Service::Dovecot(dovecot) => dovecot.offered(),
+            Service::Upstream(server) => server.offered(),
             _ => Some(Arc::default()),
+        }
+    }
+
+    /// Whether it has the exchange by this mechanism itself: as it said, else as its kind can.
+    pub(super) fn relays(&self, name: Name) -> bool {
+        let offered = self.offered();
+        name.can_be_relayed() && offered.map_or_else(|| self.could_relay(name), |offered| offered.contains(&name))
+    }
+
+    fn could_relay(&self, name: Name) -> bool {
+        match &self.service {
+            Service::Dovecot(_) => true,
+            Service::Upstream(_) => Witness::of(name).is_some(),
+            _ => false,
         }
     }
 
@@ -123,6 +154,7 @@ impl Remote {
                 let _ = self.within(self.timeout, dovecot.learn()).await;
                 false
             }
+            Service::Upstream(server) => self.within(self.timeout, server.learn()).await.unwrap_or(false),
             _ => true,
         }
     }
@@ -147,6 +179,10 @@ impl Remote {
             Service::Dovecot(dovecot) => {
                 let (talk, said) = dovecot.begin(client, mechanism, initial).await?;
                 Ok((Talk::Dovecot(talk), said))
+            }
+            Service::Upstream(server) => {
+                let (talk, said) = server.begin(client, mechanism, initial).await?;
+                Ok((Talk::Upstream(Box::new(talk)), said))
             }
             _ => Err(Away(format!("it has no exchange by {mechanism}"))),
         }
@@ -188,6 +224,7 @@ impl Remote {
             }
             Service::Ldap(ldap) => self.ask(ldap.verify(name, password)).await,
             Service::Oauth(_) => Verdict::NotMine,
+            Service::Upstream(server) => self.ask(server.verify(client, name, password)).await,
         }
     }
 

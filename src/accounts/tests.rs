@@ -43,7 +43,7 @@ pub(super) fn facts() -> SessionFacts {
 /// The one that answers so.
 pub(super) fn remote(service: AuthService, timeout: Duration) -> Remote {
     let resolver = Resolver::new(&config::Resolver::default()).unwrap();
-    let reach = Reach { resolver: &resolver, dialer: &(Arc::new(Tcp) as Arc<dyn Dial>) };
+    let reach = Reach { upstreams: None, resolver: &resolver, dialer: &(Arc::new(Tcp) as Arc<dyn Dial>) };
     Remote::new("asked", &AuthRemote { timeout, concurrent_max: 10, service }, &reach).unwrap()
 }
 

@@ -123,7 +123,9 @@ fn no_place_for_a_snapshot(config: &Config) -> Option<String> {
 fn backends(config: &Config, auth: &Auth) -> Result<Backends, String> {
     let resolver = Resolver::new(&config.resolver).map_err(|error| error.to_string())?;
     let dialer: Arc<dyn Dial> = Arc::new(Tcp);
-    Backends::load(auth, &Reach { resolver: &resolver, dialer: &dialer }).map_err(|error| error.to_string())
+    let upstreams = upstream::Upstreams::new(config, &resolver, &dialer).map_err(|error| error.to_string())?;
+    Backends::load(auth, &Reach { upstreams: Some(&upstreams), resolver: &resolver, dialer: &dialer })
+        .map_err(|error| error.to_string())
 }
 
 /// Everything the configuration names that cannot be opened, one sentence each.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{OauthAccounts, Password, Url};
-use crate::smtp::sasl::{Mechanism, Mechanisms, Name, Served, Way};
+use crate::smtp::sasl::{Mechanism, Mechanisms, Name, Served, Way, Witness};
 
 /// Who may log in, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,10 @@ pub enum AuthService {
     },
     Ldap(LdapAccounts),
     Oauth(Box<OauthAccounts>),
+    /// The mail server behind us: this one of `Config::upstreams`.
+    Upstream {
+        upstream: String,
+    },
 }
 
 /// A directory.
@@ -144,6 +148,9 @@ impl AuthBackendKind {
     pub fn could_relay(&self, name: Name) -> bool {
         match self {
             AuthBackendKind::Remote(AuthRemote { service: AuthService::Dovecot { .. }, .. }) => name.can_be_relayed(),
+            AuthBackendKind::Remote(AuthRemote { service: AuthService::Upstream { .. }, .. }) => {
+                name.can_be_relayed() && Witness::of(name).is_some()
+            }
             AuthBackendKind::File { .. } | AuthBackendKind::Remote(_) => false,
         }
     }
@@ -159,6 +166,7 @@ impl AuthService {
             | AuthService::Http { .. }
             | AuthService::Ldap(_) => Mechanisms::PASSWORDS,
             AuthService::Oauth(_) => Mechanisms::TOKENS,
+            AuthService::Upstream { .. } => Mechanisms::PASSWORDS,
         }
     }
 }

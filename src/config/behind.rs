@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::url::is_near;
+
 /// The upstream for whatever no route takes elsewhere.
 pub const UPSTREAM_DEFAULT: &str = "default";
 
@@ -61,6 +63,17 @@ pub enum Servers {
     Listed(Vec<Server>),
     /// The name of SRV records (RFC 2782), asked for anew at each connection: `_smtp._tcp.example.org`.
     Service(String),
+}
+
+impl Servers {
+    /// All of them are this machine.
+    #[must_use]
+    pub fn are_near(&self) -> bool {
+        match self {
+            Servers::Listed(servers) => servers.iter().all(|server| is_near(&server.host)),
+            Servers::Service(_) => false,
+        }
+    }
 }
 
 /// One of them.

@@ -8,7 +8,9 @@ use super::conditions;
 use super::edge::{ProxyTls, WantedCertificate};
 use super::problem::{Problem, Span};
 use super::reader::Reader;
-use super::{Auth, Config, Filter, Listener, ListenerAuth, ListenerTls};
+use super::{
+    Auth, AuthBackend, AuthBackendKind, AuthRemote, AuthService, Config, Filter, Listener, ListenerAuth, ListenerTls,
+};
 use crate::smtp::sasl::Mechanism;
 
 /// The port where the world delivers mail.
@@ -345,6 +347,8 @@ fn unused(config: &Config, reader: &Reader<'_>) {
             let kept = grants.quarantine.as_ref().and_then(|grant| grant.upstream.as_ref());
             grants.route.iter().flatten().chain(kept).any(|to| to == name)
         });
+        let asked = |backend: &AuthBackend| matches!(&backend.kind, AuthBackendKind::Remote(AuthRemote { service: AuthService::Upstream { upstream }, .. }) if upstream == name);
+        let granted = granted || config.auth.iter().flat_map(|auth| &auth.backends).any(asked);
         if name != UPSTREAM_DEFAULT && !granted && config.routes.iter().all(|route| route.upstream != *name) {
             let title = format!("no mail goes to the upstream \"{name}\"");
             warn(

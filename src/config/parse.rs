@@ -79,7 +79,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let (tables, table_names) = tables(top);
     let known_tables = table::names(&tables, &table_names);
     let relay = relay::read(&top.section("relay", &schema::RELAY), &known_tables);
-    let auth = auth::read(&top.section("auth", &schema::AUTH));
+    let auth = auth::read(&top.section("auth", &schema::AUTH), upstreams.as_deref());
     let limits = bounds::limits(&top.section("limits", &schema::LIMITS), &Limits::default());
     let networks = bounds::networks(&top.sections("network", &schema::NETWORK), &limits);
     let (filters, filter_names) = filters(top, &known_tables, upstreams.as_deref());

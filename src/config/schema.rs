@@ -172,6 +172,7 @@ pub(super) const AUTH_BACKEND: Shape = Shape {
         "introspection",
         "client-id",
         "client-secret-file",
+        "upstream",
     ],
 };
 

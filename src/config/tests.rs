@@ -132,6 +132,8 @@ fn beside_example(key: &str) -> &'static str {
         "tls-ca" => "tls = \"verify\"\ntls-name = \"mail.internal\"\n",
         "tls-certificate" => "tls = \"opportunistic\"\ntls-key = \"k\"\n",
         "tls-key" => "tls = \"opportunistic\"\ntls-certificate = \"c\"\n",
+        // Where people log in at it.
+        "address" => "tls = \"verify\"\ntls-name = \"mail.internal\"\n",
         "user" => "password = \"p\"\n",
         "password" | "password-file" => "user = \"u\"\n",
         _ => "#tls = \"none\"\n",

@@ -44,7 +44,7 @@ impl Asked {
         let source = Arc::new(Scripted::default());
         let instead = [("people".to_owned(), Arc::clone(&source) as Arc<dyn Source>)].into();
         let (resolver, dialer) = (Resolver::new(&config.resolver).unwrap(), Arc::new(Tcp) as Arc<dyn Dial>);
-        let reach = Reach { resolver: &resolver, dialer: &dialer };
+        let reach = Reach { upstreams: None, resolver: &resolver, dialer: &dialer };
         let lookups = Lookups::new(&config.tables, &reach, &instead).unwrap();
         Asked { lookups, source, metrics: Metrics::detached().unwrap() }
     }

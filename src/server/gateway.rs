@@ -121,7 +121,8 @@ impl Generation {
         let tls = acceptors(&config, before, &mut renewal)?;
         let known = before.and_then(|old| old.accounts.as_ref());
         let resolver = Resolver::new(&config.resolver)?;
-        let reach = Reach { resolver: &resolver, dialer: &environment.dialer };
+        let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
+        let reach = Reach { upstreams: Some(&upstreams), resolver: &resolver, dialer: &environment.dialer };
         let accounts = config.auth.as_ref().map(|auth| accounts(auth, &reach, known, &mut renewal)).transpose()?;
         let known = before.and_then(|old| old.shared.as_ref());
         let share = |settings| Shared::new(settings, &resolver, &environment.dialer, known);
@@ -131,7 +132,6 @@ impl Generation {
         let outside = outside.unwrap_or_else(|| Outside::real(&resolver, &environment.dialer));
         let outside = outside.with_keys(shared.as_ref().and_then(Keys::of));
         let chain = Chain::reload(before.map(|old| old.chain.load_full()).as_deref(), &config, &outside)?;
-        let upstreams = Upstreams::new(&config, &resolver, &environment.dialer)?;
         let delegation = Delegation::new(&config, before.map(|old| &old.delegation));
         Ok(Generation {
             delegation,

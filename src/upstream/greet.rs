@@ -25,6 +25,15 @@ use crate::net::stream::Stream;
 use crate::net::tls::Connector;
 use crate::smtp::{Offer, Reply};
 
+/// In whose name somebody logs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LogsIn {
+    /// In the gateway's, where that is configured.
+    Gateway,
+    /// Later, in the client's.
+    Client,
+}
+
 /// Whether STARTTLS is used where it is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cipher {
@@ -39,6 +48,7 @@ impl Shared {
         shared: &Arc<Self>,
         server: &Arc<Server>,
         who: Option<&SessionFacts>,
+        logs_in: LogsIn,
     ) -> Result<Connection, UpstreamError> {
         let opened = match shared.greet(server, who, Cipher::AsConfigured).await {
             Err(error @ (UpstreamError::Tls(_) | UpstreamError::Timeout(Wait::Handshake)))
@@ -50,7 +60,9 @@ impl Shared {
             opened => opened,
         };
         let (mut wire, offer) = opened?;
-        shared.log_in(&mut wire, &offer).await?;
+        if logs_in == LogsIn::Gateway {
+            shared.log_in(&mut wire, &offer).await?;
+        }
         let offer = shared.remember(offer);
         Connection::new(shared.clone(), server.clone(), wire, offer)
     }
@@ -123,8 +135,7 @@ impl Shared {
     /// AUTH in our own name, PLAIN or LOGIN: never where somebody could listen.
     async fn log_in(&self, wire: &mut Wire, offer: &Offer) -> Result<(), UpstreamError> {
         let Some((user, password)) = &self.login else { return Ok(()) };
-        let near = wire.stream.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
-        if !(wire.stream.is_tls() || near) {
+        if !wire.is_private() {
             return Err(UpstreamError::Tls(
                 "there is none, and the gateway's password is not said in clear".to_owned(),
             ));

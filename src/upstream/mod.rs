@@ -11,6 +11,7 @@ mod greet;
 mod handover;
 mod identify;
 mod judge;
+mod login;
 mod pool;
 mod proxy;
 mod servers;
@@ -28,6 +29,7 @@ use std::time::{Duration, SystemTime};
 pub use connection::{Connection, agreed};
 pub use error::UpstreamError;
 pub use judge::judge;
+pub use login::{Login, Said};
 pub use wait::Wait;
 
 use crate::config::{

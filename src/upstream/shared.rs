@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::Telling;
 use super::connection::Connection;
 use super::error::UpstreamError;
+use super::greet::LogsIn;
 use super::pool::{Fit, Pool, Watch};
 use super::servers::{self, Change, Health};
 use super::wait::Wait;
@@ -116,7 +117,7 @@ impl Shared {
             }
             let share = until.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
-            let attempt = Self::open_at(shared, server, who);
+            let attempt = Self::open_at(shared, server, who, LogsIn::Gateway);
             let opened = if left == 0 {
                 attempt.await
             } else {
@@ -175,7 +176,7 @@ impl Shared {
     }
 
     /// In the order in which they are to be tried.
-    async fn servers(&self) -> Result<Vec<Arc<Server>>, UpstreamError> {
+    pub(super) async fn servers(&self) -> Result<Vec<Arc<Server>>, UpstreamError> {
         let found;
         let all = match &self.settings.servers {
             Servers::Listed(_) => &self.listed,
@@ -188,7 +189,7 @@ impl Shared {
     }
 
     /// Remembers how an attempt at a server came out.
-    fn learn(&self, server: &Server, failure: Option<&UpstreamError>) {
+    pub(super) fn learn(&self, server: &Server, failure: Option<&UpstreamError>) {
         let change = match failure {
             Some(_) => self.health.failed(server, Instant::now()),
             None => self.health.well(server),
@@ -216,7 +217,7 @@ impl Shared {
         for server in &servers {
             let Ok(_place) = shared.pool.place_now() else { return };
             let limit = Wait::Connect.limit(&shared.timeouts);
-            let opened = timeout(limit, Self::open_at(shared, server, None)).await;
+            let opened = timeout(limit, Self::open_at(shared, server, None, LogsIn::Gateway)).await;
             let opened = opened.unwrap_or(Err(UpstreamError::Timeout(Wait::Connect)));
             shared.learn(server, opened.as_ref().err());
             if let Ok(connection) = opened {

@@ -4,6 +4,7 @@
 mod clients;
 mod faults;
 mod greet;
+mod logins;
 mod pool;
 mod tls;
 

@@ -34,6 +34,12 @@ impl Wire {
         Wire { stream, parser: ReplyParser::new(), rest: Vec::new() }
     }
 
+    /// Encrypted, or on this machine: a password may be said.
+    pub(super) fn is_private(&self) -> bool {
+        let near = || self.stream.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+        self.stream.is_tls() || near()
+    }
+
     /// One reply, whole. Nothing is lost when the wait is dropped.
     pub(super) async fn reply(&mut self, during: Wait, limit: Duration) -> Result<ParsedReply, UpstreamError> {
         let reply = poll_fn(|cx| self.poll_reply(cx, during));

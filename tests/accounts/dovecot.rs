@@ -119,7 +119,7 @@ passdb {{
 }}
 service auth {{
   unix_listener auth-wasmilter {{
-    mode = 0600
+    mode = 0666
   }}
 }}
 "

@@ -15,13 +15,14 @@ use wasmilter::sink::{Options, Sink};
 
 use crate::client::{Client, Credentials, NEW};
 
-/// Says AUTH as smtplib does, and prints the answer.
+/// Says AUTH as smtplib does, from 127.0.0.2, and prints the answer.
 const SMTPLIB: &str = r#"
 import smtplib, ssl, sys
-port, mechanism, user, password = sys.argv[1:]
+way, port, mechanism, user, password = sys.argv[1:]
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-with smtplib.SMTP_SSL("127.0.0.1", int(port), context=context) as smtp:
+to = {"host": "127.0.0.1", "port": int(port), "source_address": ("127.0.0.2", 0)}
+with smtplib.SMTP_SSL(**to, context=context) if way == "tls" else smtplib.SMTP(**to) as smtp:
     smtp.ehlo("client.test")
     smtp.user, smtp.password = user, password
     try:
@@ -48,6 +49,11 @@ impl Running {
         let sink = runtime.block_on(Sink::bind("127.0.0.1:0".parse().unwrap(), Options::default())).unwrap();
         let upstream = format!("upstream = {{ address = \"{}\" }}", sink.local_addr());
         Running::start_in(runtime, Some(sink), &upstream, accounts)
+    }
+
+    /// In front of this `upstream`.
+    pub(crate) fn start_before(upstream: &str, accounts: &str) -> Running {
+        Running::start_in(runtime(), None, upstream, accounts)
     }
 
     fn start_in(runtime: tokio::runtime::Runtime, sink: Option<Sink>, upstream: &str, accounts: &str) -> Running {
@@ -131,8 +137,7 @@ impl Running {
 
     /// smtplib's word: the answer to AUTH.
     pub(crate) fn smtplib(&self, mechanism: &str, name: &str, password: &str) -> String {
-        let args = ["-c", SMTPLIB, &self.address.port().to_string(), mechanism, name, password];
-        crate::process::run("python3", &args, "")
+        smtplib("tls", self.address, mechanism, name, password)
     }
 
     /// All that was said, by swaks' account.
@@ -174,6 +179,11 @@ impl Running {
         assert_eq!(taken, reply.starts_with("< 235"), "{said}");
         reply[2..5].to_owned()
     }
+}
+
+/// The same at any server; `way` is "tls" or "clear".
+pub(crate) fn smtplib(way: &str, server: SocketAddr, mechanism: &str, name: &str, password: &str) -> String {
+    crate::process::run("python3", &["-c", SMTPLIB, way, &server.port().to_string(), mechanism, name, password], "")
 }
 
 fn runtime() -> tokio::runtime::Runtime {

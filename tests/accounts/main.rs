@@ -12,9 +12,16 @@ mod client;
 mod dovecot;
 mod gateway;
 mod imap;
+#[path = "../postfix/log.rs"]
+#[allow(dead_code, reason = "the tests with Postfix need more of it")]
+mod log;
+#[path = "../postfix/mta.rs"]
+#[allow(dead_code, reason = "the tests with Postfix need more of it")]
+mod mta;
 mod openid;
 mod process;
 mod relayed;
 mod saslauthd;
 mod slapd;
 mod tables;
+mod upstream;

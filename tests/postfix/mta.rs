@@ -184,7 +184,7 @@ fn offer_sasl(path: &Path) {
 
 /// Postfix's master in the foreground, ended by the kernel when this process is ended without a chance to do it.
 fn start_master(configuration: &Path) -> (Child, Log) {
-    let daemons = output(Command::new("postconf").args(["-h", "daemon_directory"]));
+    let daemons = output(Command::new("postconf").arg("-c").arg(configuration).args(["-h", "daemon_directory"]));
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM"]).arg(Path::new(daemons.trim()).join("master"));
     command.arg("-c").arg(configuration).arg("-s");

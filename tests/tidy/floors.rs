@@ -15,7 +15,7 @@ const FLOORS: [(&str, u32); 21] = [
     ("state", 5),
     ("report", 5),
     ("checks", 6),
-    ("accounts", 6),
+    ("accounts", 7),
     ("upstream", 6),
     ("shared", 6),
     ("milter", 6),

@@ -322,7 +322,9 @@ async fn what_is_offered_is_learned_again_after_a_change() {
         };
         let resolver = crate::net::dns::Resolver::new(&config::Resolver::default()).unwrap();
         let dialer = Arc::new(crate::net::dial::Tcp) as Arc<dyn crate::net::dial::Dial>;
-        Accounts::new(Backends::load(&settings, &Reach { resolver: &resolver, dialer: &dialer }).unwrap())
+        Accounts::new(
+            Backends::load(&settings, &Reach { upstreams: None, resolver: &resolver, dialer: &dialer }).unwrap(),
+        )
     };
     let unasked = accounts(None);
     assert_eq!(unasked.mechanisms().to_string(), "PLAIN LOGIN", "until it is reached");

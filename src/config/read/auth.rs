@@ -2,6 +2,7 @@
 
 use super::backend;
 use crate::config::auth::{Auth, AuthBackend, AuthBackendKind};
+use crate::config::behind::Upstream;
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::value::Value;
@@ -19,7 +20,8 @@ const BACKENDS_MAX: usize = 32;
 /// What the short form is called.
 const SHORT_FORM: &str = "password-file";
 
-pub(in crate::config) fn read(section: &Section<'_>) -> Option<Auth> {
+/// `upstreams` is missing where those could not be read.
+pub(in crate::config) fn read(section: &Section<'_>, upstreams: Option<&[Upstream]>) -> Option<Auth> {
     if !section.present() {
         return None;
     }
@@ -38,7 +40,7 @@ pub(in crate::config) fn read(section: &Section<'_>) -> Option<Auth> {
         .into_iter()
         .collect();
     let before = backends.len();
-    backends.extend(sections.iter().filter_map(backend::read));
+    backends.extend(sections.iter().filter_map(|section| backend::read(section, upstreams)));
     let named = backends.iter().enumerate().map(|(place, backend)| {
         let path = match place.checked_sub(before) {
             Some(place) => format!("auth.backend.{place}.name"),
@@ -65,7 +67,7 @@ fn mechanisms(value: &Value<'_>, backends: &[AuthBackend]) -> Result<Vec<Name>, 
             .error("is empty, so nobody could log in")
             .help("leave it out, or write auth = \"off\" for the listeners"));
     }
-    let help = format!("choose from {all}; a backend of kind \"dovecot\" may have others");
+    let help = format!("choose from {all}; backends of the kinds \"dovecot\" and \"upstream\" may have others");
     let known_here = |name: Name| Mechanism::parse(name.as_str()).is_some();
     let relayed = |name: Name| backends.iter().any(|backend| backend.kind.could_relay(name));
     Ok(value.list(|item| {

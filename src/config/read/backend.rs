@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{WAIT_MIN, directory, oauth};
+use super::{WAIT_MIN, directory, oauth, route};
 use crate::config::auth::{AuthBackend, AuthBackendKind, AuthRemote, AuthService};
+use crate::config::behind::{UPSTREAM_DEFAULT, Upstream, UpstreamTls};
 use crate::config::problem::Problem;
 use crate::config::section::Section;
 use crate::config::value::Value;
@@ -27,6 +28,7 @@ enum Kind {
     Http,
     Ldap,
     Oauth,
+    Upstream,
 }
 
 const KINDS: &[(&str, Kind)] = &[
@@ -36,6 +38,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("ldap", Kind::Ldap),
     ("oauth", Kind::Oauth),
     ("saslauthd", Kind::Saslauthd),
+    ("upstream", Kind::Upstream),
 ];
 
 impl Kind {
@@ -48,6 +51,8 @@ impl Kind {
     fn bounds(self) -> (Duration, usize) {
         match self {
             Kind::Dovecot => (Duration::from_secs(30), 1_000),
+            // Who asks Dovecot, perhaps.
+            Kind::Upstream => (Duration::from_secs(30), 50),
             Kind::File | Kind::Saslauthd | Kind::Http | Kind::Ldap | Kind::Oauth => (Duration::from_secs(10), 50),
         }
     }
@@ -75,12 +80,14 @@ impl Kind {
                 "client-id",
                 "client-secret-file",
             ],
+            Kind::Upstream => &["timeout", "concurrent", "upstream"],
             Kind::Saslauthd => &["timeout", "concurrent", "socket", "service", "realm"],
         }
     }
 }
 
-pub(super) fn read(section: &Section<'_>) -> Option<AuthBackend> {
+/// `upstreams` is missing where those could not be read.
+pub(super) fn read(section: &Section<'_>, upstreams: Option<&[Upstream]>) -> Option<AuthBackend> {
     let name = section.required("name", "name = \"staff\"", |v| v.parsed("a name", names::NAME_HELP, names::name));
     let cache = section.get_or("cache", None, |v| if v.is_off() { Ok(None) } else { v.duration(CACHE).map(Some) });
     let kind = section.required("kind", "kind = \"file\"", |v| v.one_of(KINDS))?;
@@ -101,9 +108,28 @@ pub(super) fn read(section: &Section<'_>) -> Option<AuthBackend> {
         Kind::Http => http(section),
         Kind::Ldap => directory::read(section),
         Kind::Oauth => oauth::read(section),
+        Kind::Upstream => upstream(section, upstreams),
     };
     let remote = AuthRemote { timeout, concurrent_max, service: service? };
     Some(AuthBackend { name: name?, cache, kind: AuthBackendKind::Remote(remote) })
+}
+
+fn upstream(section: &Section<'_>, upstreams: Option<&[Upstream]>) -> Option<AuthService> {
+    let all = upstreams?;
+    let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+    let named = |v: &Value<'_>| route::known(v, "[[upstream]]", &names);
+    let upstream = match section.value("upstream") {
+        Some(_) => section.get("upstream", named)?,
+        None => UPSTREAM_DEFAULT.to_owned(),
+    };
+    let settings = all.iter().find(|one| one.name == upstream)?;
+    if !matches!(settings.tls, UpstreamTls::Verify { .. }) && !settings.servers.are_near() {
+        let place = section.value("upstream").or_else(|| section.value("kind")).map_or(section.span(), |v| v.span());
+        let title = format!("passwords would be said to whoever answers at the address of the upstream \"{upstream}\"");
+        let problem = Problem::at(place, title).label("AUTH without TLS that is verified");
+        section.reader.error(problem.help("add tls = \"verify\" to the upstream"));
+    }
+    Some(AuthService::Upstream { upstream })
 }
 
 fn saslauthd(section: &Section<'_>) -> Option<AuthService> {

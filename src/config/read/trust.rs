@@ -149,8 +149,7 @@ pub(super) fn login(
         let key = if section.lacks("password") { "password-file" } else { "password" };
         error(key, "a password is of no use without `user`", "alone", "add user = \"…\"");
     }
-    let local = |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    let near = matches!(servers, Some(Servers::Listed(all)) if all.iter().all(|server| local(&server.host)));
+    let near = servers.is_some_and(Servers::are_near);
     if user.is_some() && !near && !matches!(tls, None | Some(UpstreamTls::Verify { .. })) {
         error(
             "user",

@@ -78,7 +78,7 @@ fn accounts(list: Vec<OauthAccounts>) -> Accounts {
     let settings =
         Auth { backends: backends.collect(), mechanisms: None, hashing_concurrent_max: 1, cache_entries_max: 100 };
     let resolver = Resolver::new(&crate::config::Resolver::default()).unwrap();
-    let reach = Reach { resolver: &resolver, dialer: &(Arc::new(Tcp) as Arc<dyn Dial>) };
+    let reach = Reach { upstreams: None, resolver: &resolver, dialer: &(Arc::new(Tcp) as Arc<dyn Dial>) };
     Accounts::new(Backends::load(&settings, &reach).unwrap())
 }
 

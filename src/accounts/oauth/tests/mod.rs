@@ -38,7 +38,7 @@ fn all() -> Vec<SignatureAlgorithm> {
 
 fn backend(settings: &OauthAccounts, timeout: Duration) -> Oauth {
     let resolver = Resolver::new(&crate::config::Resolver::default()).unwrap();
-    let reach = Reach { resolver: &resolver, dialer: &(Arc::new(Tcp) as Arc<dyn Dial>) };
+    let reach = Reach { upstreams: None, resolver: &resolver, dialer: &(Arc::new(Tcp) as Arc<dyn Dial>) };
     Oauth::new("login", settings, timeout, &reach).unwrap()
 }
 
