@@ -1,4 +1,4 @@
-//! Floor 7: tables that somebody elsewhere is asked for. What is kept of the answers, how many questions there are at once,
+//! Floor 8: tables that somebody elsewhere is asked for. What is kept of the answers, how many questions there are at once,
 //! and how long they are waited for.
 //!
 //! It refuses to guess: what is neither a clear yes nor a clear no is doubt, and a recipient in doubt is to come again.

@@ -20,7 +20,7 @@ const FLOORS: [(&str, u32); 21] = [
     ("shared", 6),
     ("milter", 6),
     ("filter", 7),
-    ("lookup", 7),
+    ("lookup", 8),
     ("chain", 8),
     ("server", 9),
     ("sink", 9),
