@@ -28,7 +28,7 @@ impl Asked {
         let config = parse(&text, "/etc/wasmilter/wasmilter.toml", &|_| None).unwrap_or_else(|why| panic!("{why}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (resolver, dialer) = (Resolver::new(&config.resolver).unwrap(), Arc::new(Tcp) as Arc<dyn Dial>);
-        let reach = Reach { resolver: &resolver, dialer: &dialer };
+        let reach = Reach { upstreams: None, resolver: &resolver, dialer: &dialer };
         let lookups = Lookups::new(&config.tables, &reach, &Sources::new()).unwrap();
         Asked { lookups, runtime }
     }
