@@ -80,6 +80,9 @@ fn configuration(folder: &Path, upstream: SocketAddr, mechanisms: &str) -> wasmi
         [auth]
         password-file = "passwords"
         {mechanisms}
+        # All of them come from one address, and many are wrong on purpose.
+        [rates]
+        auth-failure-delay = "off"
         [[listener]]
         name = "usual"
         address = "127.0.0.1:0"
