@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::load::{TICKS_PER_SECOND, cpu_ticks, median};
 use super::process::{Certificate, Gateway, Scratch, Sink, free_port};
@@ -15,6 +16,8 @@ const PASSWORD: &str = "correct horse";
 const PEOPLE: &str = "50";
 /// Rounds of theirs without an attack, after one that makes them known.
 const QUIET_ROUNDS: usize = 5;
+/// Between rounds in the attack: nobody logs in so often that the limit of connections a minute is theirs.
+const PAUSE: Duration = Duration::from_millis(250);
 /// Addresses of the attack, guesses of each, connections at once.
 const ATTACK: [&str; 3] = ["10000", "10", "2000"];
 /// Logins side by side, where it is measured how many there can be in a second.
@@ -69,6 +72,7 @@ fn attack(client: &Path, gateway: &Gateway, name: &str, text: &mut String) -> Ou
     let mut attack = attack.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|why| why.to_string())?;
     let mut meanwhile = Vec::new();
     while attack.try_wait().map_err(|why| why.to_string())?.is_none() {
+        std::thread::sleep(PAUSE);
         meanwhile.push(logins(client, gateway, people)?);
     }
     let ended = attack.wait_with_output().map_err(|why| why.to_string())?;
