@@ -78,23 +78,35 @@ fn matches(rule: &AccessRule, tables: &Tables, asked: &Asked<'_>, names: &Names)
     let named = |condition: &Option<NameCondition>, name: &Option<String>| match (condition, name) {
         (None, _) => true,
         (Some(_), None) => false,
-        (Some(NameCondition::Table(table)), Some(name)) => tables.has_address(table, name),
-        (Some(NameCondition::Listed(patterns)), Some(name)) => patterns.iter().any(|pattern| fits(pattern, name)),
-    };
-    let client = || match &rule.client {
-        None => true,
-        Some(ClientCondition::Networks(networks)) => holds(networks, asked.client),
-        Some(ClientCondition::Table(table)) => tables.contains(table, &asked.client.to_string()),
+        (Some(condition), Some(name)) => is_named(condition, tables, name),
     };
     rule.at == asked.at
         && (rule.listeners.is_empty() || rule.listeners.iter().any(|name| name == asked.listener))
         && rule.tls.is_none_or(|wanted| wanted == asked.tls)
         && rule.authenticated.is_none_or(|wanted| wanted == asked.identity.is_some())
-        && client()
+        && rule.client.as_ref().is_none_or(|client| comes_from(client, tables, asked.client))
         && named(&rule.helo, &names.helo)
         && named(&rule.identity, &names.identity)
         && named(&rule.sender, &names.sender)
         && named(&rule.recipient, &names.recipient)
+}
+
+/// Whether a condition speaks of this address.
+#[must_use]
+pub fn comes_from(condition: &ClientCondition, tables: &Tables, client: IpAddr) -> bool {
+    match condition {
+        ClientCondition::Networks(networks) => holds(networks, client),
+        ClientCondition::Table(table) => tables.contains(table, &client.to_string()),
+    }
+}
+
+/// Whether a condition speaks of this name or address, which is in lower case.
+#[must_use]
+pub fn is_named(condition: &NameCondition, tables: &Tables, name: &str) -> bool {
+    match condition {
+        NameCondition::Table(table) => tables.has_address(table, name),
+        NameCondition::Listed(patterns) => patterns.iter().any(|pattern| fits(pattern, name)),
+    }
 }
 
 fn fits(pattern: &NamePattern, name: &str) -> bool {

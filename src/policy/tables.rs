@@ -17,6 +17,12 @@ pub trait Lookup: fmt::Debug + Send + Sync {
     /// How.
     fn kind(&self) -> TableKind;
 
+    /// Some of its keys with what stands beside them, at most so many, always the same; none where it has no list of keys.
+    fn some(&self, max: usize) -> Vec<(String, String)> {
+        let _ = max;
+        Vec::new()
+    }
+
     /// Whether its answers have to be waited for. It finds nothing by itself then.
     fn is_asked(&self) -> bool {
         false
@@ -146,6 +152,12 @@ impl Tables {
     #[must_use]
     pub fn contains(&self, table: &str, key: &str) -> bool {
         self.find(table, key).is_some()
+    }
+
+    /// Some of its keys with what stands beside them, at most so many, always the same.
+    #[must_use]
+    pub fn some_of(&self, table: &str, max: usize) -> Vec<(String, String)> {
+        self.0.get(table).map(|list| list.some(max)).unwrap_or_default()
     }
 
     /// Whether an address is listed. Where whole keys are compared, `@example.org` stands for all of its domain; of

@@ -208,10 +208,12 @@ impl Mailbox {
     }
 
     /// The local part hides another address (`user%elsewhere`, `host!user`, `"user@elsewhere"`) that some mail
-    /// servers would route to after the domain was judged. For those who may not relay.
+    /// servers would route to after the domain was judged. So does one with the same signs in full width, for a server
+    /// that takes the one for the other (NFKC). For those who may not relay.
     #[must_use]
     pub fn has_routing_trick(&self) -> bool {
-        self.local_unquoted().contains(['%', '!', '@'])
+        self.local_unquoted()
+            .contains(['%', '!', '@', '\u{ff05}', '\u{ff01}', '\u{ff20}', '\u{fe6a}', '\u{fe57}', '\u{fe6b}'])
     }
 }
 

@@ -108,6 +108,10 @@ impl policy::tables::Lookup for Table {
         self.kind()
     }
 
+    fn some(&self, max: usize) -> Vec<(String, String)> {
+        self.index.load().some(max)
+    }
+
     fn is_asked(&self) -> bool {
         matches!(&**self.index.load(), Index::Asked)
     }
@@ -160,6 +164,24 @@ impl Index {
             Index::Asked => None,
             Index::Regex { set, values } => set.matches(key).iter().next().and_then(|i| values.get(i)).map(|v| &**v),
         }
+    }
+
+    /// The first of its keys. What patterns match is no list.
+    fn some(&self, max: usize) -> Vec<(String, String)> {
+        let mut all: Vec<(String, &str)> = match self {
+            Index::Exact(map) | Index::Domain(map) => {
+                let mut all: Vec<_> = map.iter().collect();
+                all.sort_unstable();
+                all.into_iter().take(max).map(|(key, value)| (key.to_string(), &**value)).collect()
+            }
+            Index::Cidr { v4, v6 } => {
+                let four = v4.iter().take(max).map(|(network, value)| (network.to_string(), &**value));
+                four.chain(v6.iter().take(max).map(|(network, value)| (network.to_string(), &**value))).collect()
+            }
+            Index::Asked | Index::Regex { .. } => Vec::new(),
+        };
+        all.truncate(max);
+        all.into_iter().map(|(key, value)| (key, value.to_owned())).collect()
     }
 }
 

@@ -125,3 +125,33 @@ fn an_open_relay_does_not_start() {
     let said = String::from_utf8_lossy(&run.stderr);
     assert!(said.contains("open relay") && said.contains("w.toml:7:"), "{said}");
 }
+
+#[test]
+fn the_audit_ends_by_what_it_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.toml");
+    let audit = |more: &str| {
+        let text = configuration(([127, 0, 0, 1], 25).into(), "example.org", "");
+        std::fs::write(&path, text + more).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wasmilter"));
+        let run = command.args(["audit", "--config"]).arg(&path).output().unwrap();
+        (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned())
+    };
+    let (status, said) = audit("");
+    assert!(status == Some(0) && said.ends_with("nothing surprising\n"), "{said}");
+    let (status, said) = audit("[[access]]\nnope = 1\n");
+    assert_eq!((status, said.as_str()), (Some(78), ""));
+    let logins = "[tls]\ncertificate = \"c\"\nkey = \"k\"\n[auth]\nmechanisms = [\"EXTERNAL\", \"PLAIN\"]\npassword-file = \"p\"\n\
+                  [[listener]]\nname = \"devices\"\naddress = \"127.0.0.1:465\"\ntls = \"implicit\"\nauth = \"required\"\n\
+                  client-certificate = \"ask\"\nclient-ca = \"ca.pem\"\n";
+    let rules = |identity: &str| {
+        format!(
+            "{logins}[[access]]\nname = \"people\"\nat = \"mail\"\nidentity = [\"@example.org\"]\naction = \"permit\"\n\
+             [[access]]\nname = \"others\"\nat = \"mail\"\n{identity}\naction = \"reject\"\n"
+        )
+    };
+    let (status, said) = audit(&rules("authenticated = true"));
+    assert!(status == Some(0) && said.contains("by password (password-file), certificate: relays"), "{said}");
+    let (status, said) = audit(&rules("identity = [\"/@/\"]"));
+    assert!(status == Some(1) && said.contains("SURPRISING  login \"somebody\" (no address) by certificate"), "{said}");
+}

@@ -5,41 +5,21 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
-use super::battery::{self, Trick};
-use super::rehearsal::{self, Client, Exchange};
-use crate::config::{Config, Listener, ListenerAuth, ListenerTls, TableSource, holds};
+use super::battery::PLAIN;
+use super::findings::{Report, shown};
+use super::rehearsal::{self, Client, Introduced};
+use super::trials::{Outcome, Relayed, Trials, encrypted_or_not};
+use super::who::{self, ADDRESSES_MAX, LOGINS_MAX, Place};
+use super::{breadth, logins};
+use crate::config::{Config, Listener, ListenerTls, WantedCertificate};
 use crate::policy::tables::Tables;
 
 /// EX_CONFIG of sysexits.
 const EXIT_CONFIG: u8 = 78;
-/// Findings about one client that are shown.
-const SHOWN_MAX: usize = 5;
-/// Public networks that are wider than this are hardly one site's.
-const PUBLIC_V4_PREFIX_MIN: u8 = 16;
-/// Public networks that are wider than this are hardly one site's.
-const PUBLIC_V6_PREFIX_MIN: u8 = 32;
-/// Nobody's own network is wider than this.
-const OWN_V4_PREFIX_MIN: u8 = 8;
-
-/// Where strangers come from: documentation (RFC 5737, RFC 3849), this machine, and networks like one's own.
-const STRANGERS: &[&str] = &[
-    "192.0.2.77",
-    "198.51.100.77",
-    "203.0.113.77",
-    "2001:db8:77::77",
-    "127.0.0.1",
-    "::1",
-    "10.77.77.77",
-    "192.168.77.77",
-    "::ffff:192.0.2.77",
-];
 
 #[derive(Debug, clap::Args)]
 pub struct Audit {
@@ -63,18 +43,6 @@ pub fn run(args: &Audit) -> anyhow::Result<ExitCode> {
     Ok(if report.surprising == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-pub(super) struct Report {
-    pub(super) text: String,
-    pub(super) surprising: usize,
-}
-
-/// What a recipient that came through was said as, and as what your server heard it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Relayed {
-    trick: Trick,
-    heard: String,
-}
-
 /// The fast part: what a stranger could have relayed. `None`: nothing at all.
 ///
 /// For `serve` and `check`: a gateway that is an open relay does not start. Tables that cannot be read are told by who
@@ -82,16 +50,15 @@ struct Relayed {
 pub(crate) fn open_relay(config: &Config) -> Option<String> {
     let tables = rehearsal::tables(config).ok()?;
     let config = Arc::new(config.clone());
+    let trials = Trials::new(&config, &tables);
     let mut found = String::new();
-    for place in 0..config.listeners.len() {
-        let Some(listener) = config.listeners.get(place) else { continue };
-        let tls = [listener.tls != ListenerTls::Off];
-        let some: Vec<IpAddr> = unknown(&config).into_iter().take(1).collect();
-        for (address, relayed) in strangers(&config, &tables, place, &some, &tls) {
-            let listener = &listener.name;
-            shown(&mut found, &format!("at listener \"{listener}\", {address}"), &relayed);
-        }
-        if !found.is_empty() {
+    for (place, listener) in config.listeners.iter().enumerate() {
+        let Some(address) = who::unknown(&config) else { break };
+        let client = Client { tls: listener.tls != ListenerTls::Off, ..who::client(&config, place, address) };
+        let relayed = trials.battery(&client);
+        if !relayed.is_empty() {
+            let _ = writeln!(found, "  at listener \"{}\", {address}:", listener.name);
+            shown(&mut found, &relayed);
             break;
         }
     }
@@ -104,23 +71,36 @@ pub(crate) fn open_relay(config: &Config) -> Option<String> {
 }
 
 pub(super) fn audit(config: &Arc<Config>, tables: &Tables) -> Report {
-    let mut report = Report { text: String::new(), surprising: 0 };
+    let mut report = Report::default();
+    let trials = Trials::new(config, tables);
     for (place, listener) in config.listeners.iter().enumerate() {
         report.line(&format!("listener \"{}\"", listener.name));
-        report.strangers(config, tables, place);
-        for network in &config.relay.trusted_networks {
-            let client = client(place, network.addr(), None);
-            report.may_relay(config, tables, &client, &format!("trusted network {network} ({})", network.addr()));
+        let from = who::addresses(config, tables, listener);
+        strangers(&trials, &mut report, place, listener, &from.tried);
+        for trusted in from.tried.iter().filter(|place| place.is_trusted) {
+            let client = who::client(config, place, trusted.address);
+            let who = format!("{} ({})", trusted.named, trusted.address);
+            may_relay(&trials, &mut report, &client, &who, "relay.trusted-networks");
         }
-        report.logins(config, tables, place, listener);
-        if let Some(address) = unknown(config).first().filter(|_| listener.after_login) {
-            let client = Client { after_login: true, ..client(place, *address, None) };
-            report.may_relay(config, tables, &client, "an address that has logged in elsewhere lately");
+        if from.more {
+            report.line(&format!("  there are more kinds of addresses than the {ADDRESSES_MAX} that are tried"));
+        }
+        logins::tried(&trials, &mut report, place, listener);
+        if let Some(address) = who::unknown(config).filter(|_| listener.after_login) {
+            let client = Client { after_login: true, ..who::client(config, place, address) };
+            let who = "an address that has logged in elsewhere lately";
+            may_relay(&trials, &mut report, &client, who, "after-login");
         }
     }
-    report.networks(config);
-    report.asked(config);
-    report.grants(config);
+    breadth::networks(&mut report, config);
+    breadth::vouchers(&mut report, config);
+    breadth::asked(&mut report, config);
+    breadth::grants(&mut report, config);
+    report.line(&format!(
+        "{} sessions tried; at each listener one for each kind that its rules can tell apart, at most {ADDRESSES_MAX} \
+         addresses and {LOGINS_MAX} logins",
+        trials.sessions()
+    ));
     let count = report.surprising;
     report.line(&match count {
         0 => "nothing surprising".to_owned(),
@@ -130,199 +110,67 @@ pub(super) fn audit(config: &Arc<Config>, tables: &Tables) -> Report {
     report
 }
 
-impl Report {
-    fn line(&mut self, text: &str) {
-        // Writing to a text does not fail.
-        let _ = writeln!(self.text, "{text}");
+/// Everybody who has nothing to show for themselves.
+fn strangers(trials: &Trials<'_>, report: &mut Report, place: usize, listener: &Listener, from: &[Place]) {
+    let mut clients = Vec::new();
+    for from in from.iter().filter(|from| !from.is_trusted) {
+        let named = if from.named.is_empty() { String::new() } else { format!(" of {}", from.named) };
+        clients.push((format!("{}{named}", from.address), who::client(trials.config, place, from.address)));
     }
-
-    fn surprise(&mut self, text: &str) {
-        self.surprising += 1;
-        self.line(&format!("  SURPRISING  {text}"));
+    for (who, client) in introduced(trials, place, listener) {
+        clients.push((who, client));
     }
-
-    fn strangers(&mut self, config: &Arc<Config>, tables: &Tables, place: usize) {
-        let found = strangers(config, tables, place, &unknown(config), &[false, true]);
-        if found.is_empty() {
-            let count = battery::tricks(config, tables).len();
-            self.line(&format!(
-                "  a stranger: nothing is relayed ({count} tricks, {} addresses)",
-                unknown(config).len()
-            ));
-        }
-        for (address, relayed) in found {
-            let mut text = String::new();
-            shown(&mut text, "", &relayed);
-            self.surprise(&format!("a stranger ({address}) relays\n{}", text.trim_end()));
-        }
+    let addresses = clients.len();
+    if listener.handshakes.client_certificate != WantedCertificate::Off
+        && let Some((_, client)) = clients.first().cloned()
+    {
+        let certificate = Some("somebody@relay-test.invalid".to_owned());
+        clients.push(("with a certificate, and no login".to_owned(), Client { certificate, ..client }));
     }
-
-    /// Somebody who should get everything through; what relays is expected, and said.
-    fn may_relay(&mut self, config: &Arc<Config>, tables: &Tables, client: &Client, who: &str) {
-        let commands = ["MAIL FROM:<>".to_owned(), "RCPT TO:<user@relay-test.invalid>".to_owned()];
-        let exchanges = rehearsal::rehearse(config, tables, client, &commands);
-        let why = match (&client.login, client.after_login) {
-            (Some(_), _) => "has logged in",
-            (None, true) => "after-login",
-            (None, false) => "relay.trusted-networks",
-        };
-        match (heard(&exchanges), exchanges.iter().find(|exchange| exchange.is_refusal())) {
-            (Some(_), _) => self.line(&format!("  {who}: relays to anywhere ({why})")),
-            (None, Some(refused)) => {
-                let reply = refused.replies.first().map(ToString::to_string).unwrap_or_default();
-                self.line(&format!("  {who}: does not relay: {reply}"));
-            }
-            (None, None) => self.line(&format!("  {who}: does not relay")),
+    let mut nothing = true;
+    for (who, client) in &clients {
+        let mut relayed: Vec<Relayed<'_>> = Vec::new();
+        for tls in encrypted_or_not(listener).iter().filter(|tls| **tls || client.certificate.is_none()) {
+            relayed.extend(trials.battery(&Client { tls: *tls, ..client.clone() }));
         }
-    }
-
-    fn logins(&mut self, config: &Arc<Config>, tables: &Tables, place: usize, listener: &Listener) {
-        if listener.auth == ListenerAuth::Off {
-            return;
-        }
-        let Some(address) = unknown(config).first().copied() else { return };
-        for tls in [true, false] {
-            let login = Client { tls, ..client(place, address, Some("somebody@relay-test.invalid")) };
-            let how = match (tls, listener.tls) {
-                (false, ListenerTls::Implicit) => continue,
-                (false, _) => "in clear",
-                (true, _) => "under TLS",
-            };
-            self.may_relay(config, tables, &login, &format!("a login {how}"));
-        }
-    }
-
-    /// Whose network is that?
-    fn networks(&mut self, config: &Config) {
-        for network in &config.relay.trusted_networks {
-            if let Some(why) = too_wide(network) {
-                self.surprise(&format!("trusted network {network}: {why}"));
-            }
-        }
-        for listener in &config.listeners {
-            for proxy in listener.trust.proxy.iter().flat_map(|proxy| &proxy.networks) {
-                let trusted = |one: &&IpNet| one.contains(proxy) || proxy.contains(*one);
-                if let Some(network) = config.relay.trusted_networks.iter().find(trusted) {
-                    self.surprise(&format!(
-                        "listener \"{}\": clients that the proxy {proxy} does not know relay, as it is in the trusted \
-                         network {network}",
-                        listener.name
-                    ));
-                }
-            }
-            for network in &listener.trust.xclient {
-                let who = format!("listener \"{}\": whoever is in {network} relays by XCLIENT", listener.name);
-                match too_wide(network) {
-                    Some(why) => self.surprise(&format!("{who}: {why}")),
-                    None => self.line(&format!("{who}, naming a login (xclient-networks)")),
-                }
-            }
-        }
-    }
-
-    /// Who else says what is ours: nobody is asked here, and until somebody is, it is nothing.
-    fn asked(&mut self, config: &Config) {
-        for table in &config.tables {
-            if let (Some(name), TableSource::Asked(_)) = (&config.relay.domains_table, &table.source)
-                && *name == table.name
-            {
-                self.line(&format!(
-                    "table \"{name}\": whoever is asked says which other domains are yours; not asked here"
-                ));
-            }
-        }
-    }
-
-    /// Where filters may send anybody's mail.
-    fn grants(&mut self, config: &Config) {
-        for filter in &config.filters {
-            for pattern in &filter.grants.edit.recipient_patterns {
-                self.line(&format!("filter \"{}\": may send anybody's mail to {pattern} (its grant)", filter.name));
-            }
-        }
-    }
-}
-
-fn client(listener: usize, address: IpAddr, login: Option<&str>) -> Client {
-    Client {
-        listener,
-        address,
-        helo: "client.relay-test.invalid".to_owned(),
-        tls: false,
-        login: login.map(str::to_owned),
-        after_login: false,
-    }
-}
-
-/// Addresses that nobody trusts.
-fn unknown(config: &Config) -> Vec<IpAddr> {
-    let addresses = STRANGERS.iter().filter_map(|text| text.parse::<IpAddr>().ok());
-    addresses.filter(|address| !holds(&config.relay.trusted_networks, *address)).collect()
-}
-
-/// What strangers get through at a listener.
-fn strangers(
-    config: &Arc<Config>,
-    tables: &Tables,
-    place: usize,
-    addresses: &[IpAddr],
-    tls: &[bool],
-) -> Vec<(IpAddr, Vec<Relayed>)> {
-    let tricks = battery::tricks(config, tables);
-    let by = |address: IpAddr| {
-        let tried = tls.iter().flat_map(|tls| tricks.iter().map(move |trick| (*tls, trick)));
-        let relayed = tried.filter_map(|(tls, trick)| {
-            let client = Client { tls, ..client(place, address, None) };
-            let heard = heard(&rehearsal::rehearse(config, tables, &client, &trick.commands))?;
-            Some(Relayed { trick: trick.clone(), heard })
-        });
-        let mut relayed: Vec<Relayed> = relayed.collect();
-        relayed.sort_by_key(|one| tricks.iter().position(|trick| *trick == one.trick));
+        relayed.sort_by_key(|one| trials.tricks.iter().position(|trick| trick == one.trick));
         relayed.dedup();
-        (address, relayed)
-    };
-    addresses.iter().copied().map(by).filter(|(_, relayed)| !relayed.is_empty()).collect()
-}
-
-/// The recipient that the server behind heard of.
-fn heard(exchanges: &[Exchange]) -> Option<String> {
-    exchanges.iter().flat_map(|exchange| &exchange.forwarded).find(|line| line.starts_with("RCPT")).cloned()
-}
-
-fn shown(out: &mut String, who: &str, relayed: &[Relayed]) {
-    if !who.is_empty() {
-        let _ = writeln!(out, "  {who}:");
-    }
-    for one in relayed.iter().take(SHOWN_MAX) {
-        let said = one.trick.commands.join(", ");
-        let _ = writeln!(out, "    {}: {said}; your server hears {}", one.trick.name, one.heard);
-    }
-    let hidden = relayed.len().saturating_sub(SHOWN_MAX);
-    if hidden > 0 {
-        let _ = writeln!(out, "    and {hidden} more");
-    }
-}
-
-fn too_wide(network: &IpNet) -> Option<&'static str> {
-    let public = match network {
-        IpNet::V4(four) => {
-            let address = four.addr();
-            let shared = address.octets()[0] == 100 && (64..128).contains(&address.octets()[1]);
-            !(address.is_private() || address.is_loopback() || address.is_link_local() || shared)
+        if !relayed.is_empty() {
+            nothing = false;
+            report.relayed(&format!("a stranger ({who}) relays"), &relayed);
         }
-        IpNet::V6(six) => {
-            let address = six.addr();
-            !(address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local())
+    }
+    if nothing {
+        let tricks = trials.tricks.len();
+        report.line(&format!("  a stranger: nothing is relayed ({tricks} tricks, {addresses} kinds of addresses)"));
+    }
+}
+
+/// Strangers that somebody speaks for. What comes through a proxy comes through it anyhow.
+fn introduced(trials: &Trials<'_>, place: usize, listener: &Listener) -> Vec<(String, Client)> {
+    let (Some(speaker), Some(address)) = (listener.trust.xclient.first(), who::unknown(trials.config)) else {
+        return Vec::new();
+    };
+    let client = who::client(trials.config, place, address);
+    let speaker = who::one_of(speaker);
+    let by = |introduced| Client { introduced: Some(introduced), ..client.clone() };
+    vec![
+        (format!("{address}, by XCLIENT of {speaker}"), by(Introduced::ByXclient(speaker))),
+        (format!("nobody knows whence, by XCLIENT of {speaker}"), by(Introduced::AsUnknown(speaker))),
+    ]
+}
+
+/// Somebody who should get everything through; what relays is expected, and said.
+fn may_relay(trials: &Trials<'_>, report: &mut Report, client: &Client, who: &str, why: &str) {
+    let commands = ["MAIL FROM:<>".to_owned(), format!("RCPT TO:{PLAIN}")];
+    match trials.said(client, &commands) {
+        Outcome::Relayed(_) => report.line(&format!("  {who}: relays to anywhere ({why})")),
+        Outcome::Refused(reply) => {
+            report.line(&format!("  {who}: does not relay: {reply}"));
+            let relayed = trials.beyond(client, "<>").unwrap_or_default();
+            if !relayed.is_empty() {
+                report.relayed(&format!("{who} is held to some recipients, and yet relays"), &relayed);
+            }
         }
-    };
-    let (own, public_min) = match network {
-        IpNet::V4(_) => (OWN_V4_PREFIX_MIN, PUBLIC_V4_PREFIX_MIN),
-        IpNet::V6(_) => (0, PUBLIC_V6_PREFIX_MIN),
-    };
-    match network.prefix_len() {
-        0 => Some("that is everybody"),
-        prefix if prefix < own => Some("wider than any one network"),
-        prefix if public && prefix < public_min => Some("a public network that is hardly all yours"),
-        _ => None,
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::rehearsal::{self, Client, Exchange};
+use super::rehearsal::{self, By, Client, Exchange, Login};
 use crate::config::Config;
 use crate::policy::relay::{self, Denied, Known, Permitted};
 use crate::policy::tables::{Judged, Tables, Told};
@@ -67,9 +67,11 @@ pub fn run(args: &Explain) -> anyhow::Result<ExitCode> {
     let client = Client {
         listener: place,
         address: args.ip,
+        introduced: None,
         helo: args.helo.clone(),
         tls: args.tls || args.user.is_some(),
-        login: args.user.clone(),
+        certificate: None,
+        login: args.user.clone().map(|name| Login { name, by: By::Password }),
         after_login: args.after_login,
     };
     let (text, permitted) = explain(&config, &tables, &client, &args.from, &args.rcpt);

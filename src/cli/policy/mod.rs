@@ -2,10 +2,16 @@
 
 pub mod audit;
 mod battery;
+mod breadth;
 pub mod explain;
+mod findings;
+mod logins;
 mod rehearsal;
+mod shapes;
 #[cfg(test)]
 mod tests;
+mod trials;
+mod who;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::audit::{audit, open_relay};
 use super::explain::explain;
-use super::rehearsal::{self, Client};
+use super::rehearsal::{self, By, Client, Login};
 use super::*;
+
+mod logins;
 
 const SITE: &str = r#"
 hostname = "mx.example.org"
@@ -57,12 +59,15 @@ fn an_honest_site_has_no_surprises() {
         &[
             "listener \"mx\"\n  a stranger: nothing is relayed (",
             "trusted network 10.0.0.0/8 (10.0.0.0): relays to anywhere (relay.trusted-networks)",
-            "a login under TLS: relays to anywhere (has logged in)",
+            "login \"somebody@example.org\" (one of yours) by password (",
+            "): relays to anywhere, from <>, itself, others of yours; not from anybody elsewhere: 553 5.7.1",
+            "login \"somebody\" (no address) by password (",
             "a login in clear: does not relay: 538 5.7.11",
             "nothing surprising\n",
         ],
     );
-    assert!(!text.contains("listener \"mx\"\n  a login"), "{text}");
+    let mx = text.split("listener \"submission\"").next().unwrap();
+    assert!(!mx.contains("login"), "{mx}");
 }
 
 #[test]
@@ -125,6 +130,19 @@ fn networks_that_are_hardly_ones_own_are_surprising() {
     says(&text_of(proxied).0, &["SURPRISING  listener \"mx\": clients that the proxy 10.1.0.0/16 does not know relay"]);
 }
 
+fn plain(listener: usize, ip: &str) -> Client {
+    Client {
+        listener,
+        address: ip.parse().unwrap(),
+        introduced: None,
+        helo: "client.test".to_owned(),
+        tls: false,
+        certificate: None,
+        login: None,
+        after_login: false,
+    }
+}
+
 fn explained(
     change: impl Fn(&str) -> String,
     listener: usize,
@@ -134,14 +152,8 @@ fn explained(
     to: &str,
 ) -> (String, bool) {
     let (config, tables) = site(change);
-    let client = Client {
-        after_login: false,
-        listener,
-        address: ip.parse().unwrap(),
-        helo: "client.test".to_owned(),
-        tls: user.is_some(),
-        login: user.map(str::to_owned),
-    };
+    let login = user.map(|name| Login { name: name.to_owned(), by: By::Password });
+    let client = Client { tls: user.is_some(), login, ..plain(listener, ip) };
     explain(&config, &tables, &client, from, &[to.to_owned()])
 }
 
@@ -187,9 +199,7 @@ fn a_login_elsewhere_counts_where_it_is_taken() {
     let taken = |text: &str| text.replacen("name = \"mx\"\n", "name = \"mx\"\nafter-login = true\n", 1);
     let asked = |change: &dyn Fn(&str) -> String| {
         let (config, tables) = site(change);
-        let address = "192.0.2.7".parse().unwrap();
-        let (helo, login) = ("client.test".to_owned(), None);
-        let client = Client { listener: 0, address, helo, tls: false, login, after_login: true };
+        let client = Client { after_login: true, ..plain(0, "192.0.2.7") };
         explain(&config, &tables, &client, "a@client.test", &["b@elsewhere.test".to_owned()])
     };
     let (text, permitted) = asked(&taken);

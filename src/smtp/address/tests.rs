@@ -103,6 +103,9 @@ fn routing_tricks_are_seen_through_quotes() {
     for trick in ["u%other@ours", "other!u@ours", r#""u@other"@ours"#, r#""u\@other"@ours"#, r#""u\%other"@ours"#] {
         assert!(mailbox(trick).has_routing_trick(), "{trick}");
     }
+    for trick in ["u\u{ff05}other@ours", "other\u{ff01}u@ours", "u\u{ff20}other@ours", "u\u{fe6a}other@ours"] {
+        assert!(mailbox(trick).has_routing_trick(), "{trick}");
+    }
     for plain in ["u@ours", "u+tag@ours", r#""u v"@ours"#, r#""a\"b"@ours"#, "u=x@ours"] {
         assert!(!mailbox(plain).has_routing_trick(), "{plain}");
     }

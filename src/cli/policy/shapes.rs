@@ -1,0 +1,145 @@
+//! How a recipient can look that is elsewhere for somebody who reads it.
+
+/// Nobody's domain (RFC 2606).
+pub(crate) const FOREIGN: &str = "relay-test.invalid";
+
+/// Those that lead elsewhere by their local part, and plain ones. `o`: a domain of ours; `at`: our own address.
+pub(super) fn by_the_local_part(o: &str, host: &str, at: &str) -> Vec<(&'static str, String)> {
+    let f = FOREIGN;
+    let upper = f.to_uppercase();
+    vec![
+        ("upper case", format!("<USER@{upper}>")),
+        ("final dot", format!("<user@{f}.>")),
+        ("no brackets", format!("user@{f}")),
+        ("quoted local part", format!("<\"user\"@{f}>")),
+        ("postmaster elsewhere", format!("<postmaster@{f}>")),
+        ("percent", format!("<user%{f}@{o}>")),
+        ("percent, upper case", format!("<USER%{upper}@{}>", o.to_uppercase())),
+        ("percent, our name", format!("<user%{f}@{host}>")),
+        ("percent, no domain", format!("<user%{f}>")),
+        ("percent twice", format!("<user%{f}%{o}@{o}>")),
+        ("percent, escaped @", format!("<user%40{f}@{o}>")),
+        ("percent at a literal", format!("<user%{f}@[127.0.0.1]>")),
+        ("percent at our address", format!("<user%{f}@{at}>")),
+        ("percent, quoted", format!("<\"user%{f}\"@{o}>")),
+        ("percent, quoted, at our address", format!("<\"user%{f}\"@{at}>")),
+        ("percent, quoted, no domain", format!("<\"user%{f}\">")),
+        ("percent, escaped", format!("<\"user\\%{f}\"@{o}>")),
+        ("percent, two hops", format!("<user%{f}%{f}@{o}>")),
+        ("percent behind quotes", format!("<\"user\"%{f}@{o}>")),
+        ("percent, final dot", format!("<user%{f}@{o}.>")),
+        ("percent, final dot within", format!("<user%{f}.@{o}>")),
+        ("percent, no brackets", format!("user%{f}@{o}")),
+        ("bang path", format!("<{f}!user>")),
+        ("bang path at ours", format!("<{f}!user@{o}>")),
+        ("bang path through ours", format!("<{o}!{f}!user>")),
+        ("bang path through ours at ours", format!("<{o}!{f}!user@{o}>")),
+        ("bang and percent", format!("<{f}!user%{o}@{o}>")),
+        ("bang path, quoted", format!("<\"{f}!user\"@{o}>")),
+        ("bang path, escaped", format!("<\"{f}\\!user\"@{o}>")),
+        ("bang path at our name", format!("<{f}!user@{host}>")),
+        ("bang path at our address", format!("<{f}!user@{at}>")),
+        ("bang path through our name", format!("<{host}!{f}!user@{host}>")),
+        ("DECnet path", format!("<{f}::user@{o}>")),
+        ("@ in quotes at ours", format!("<\"user@{f}\"@{o}>")),
+        ("@ in quotes at our name", format!("<\"user@{f}\"@{host}>")),
+        ("@ in quotes at our address", format!("<\"user@{f}\"@{at}>")),
+        ("@ and percent in quotes", format!("<\"user@{f}%{f}\"@{o}>")),
+        ("@ in quotes, no domain", format!("<\"user@{f}\">")),
+        ("escaped @ in quotes", format!("<\"user\\@{f}\"@{o}>")),
+        ("escaped @", format!("<user\\@{f}@{o}>")),
+        ("nested quotes", format!("<\"\\\"user@{f}\\\"\"@{o}>")),
+        ("quotes within", format!("<\"user\"@{f}\"@{o}>")),
+        ("quotes that do not end", format!("<\"user@{f}@{o}>")),
+        ("quotes that are escaped", format!("<\"user\\\"@{f}@{o}>")),
+        ("two @, ours last", format!("<user@{f}@{o}>")),
+        ("two @, our address last", format!("<user@{f}@{at}>")),
+        ("two @ in a row", format!("<user@@{f}>")),
+        ("two @ in a row, ours first", format!("<user@{o}@@{f}>")),
+        ("two @, ours first", format!("<user@{o}@{f}>")),
+        ("source route", format!("<@{o}:user@{f}>")),
+        ("source route, two hops", format!("<@{o},@{f}:user@{f}>")),
+        ("source route by a literal", format!("<@[127.0.0.1]:user@{f}>")),
+        ("source route by our address", format!("<@{at}:user@{f}>")),
+        ("source route by our name, final dot", format!("<@{host}.:user@{f}>")),
+        ("source route, empty", format!("<@:user@{f}>")),
+        ("source route without its colon", format!("<@{o},user@{f}>")),
+        ("source route, no brackets", format!("@{o}:user@{f}")),
+        ("source route to quotes", format!("<@{o}:\"user@{f}\"@{o}>")),
+        ("source route by elsewhere to a percent", format!("<@{f}:user%{f}@{o}>")),
+        ("source route to a percent", format!("<@{o}:user%{f}@{o}>")),
+        ("source route in the local part", format!("<\"@{f}:user\"@{o}>")),
+    ]
+}
+
+/// Those that lead elsewhere by what stands for the domain, or behind the path.
+pub(super) fn by_the_domain(o: &str) -> Vec<(&'static str, String)> {
+    let f = FOREIGN;
+    vec![
+        ("address literal", "<user@[192.0.2.25]>".to_owned()),
+        ("address literal, loopback", "<user@[127.0.0.1]>".to_owned()),
+        ("address literal, IPv6", "<user@[IPv6:2001:db8::25]>".to_owned()),
+        ("address literal, mapped", "<user@[IPv6:::ffff:192.0.2.25]>".to_owned()),
+        ("address literal, general", "<user@[dns:relay-test.invalid]>".to_owned()),
+        ("address without brackets", "<user@192.0.2.25>".to_owned()),
+        ("address literal, final dot", "<user@[192.0.2.25.]>".to_owned()),
+        ("address literal, hexadecimal", "<user@[0xC0.0x0.0x2.0x19]>".to_owned()),
+        ("address literal, one number", "<user@[3221225497]>".to_owned()),
+        ("address literal that does not end", "<user@[192.0.2.25>".to_owned()),
+        ("number for an address without its sign", "<user@3221225497>".to_owned()),
+        ("final dots, two", format!("<user@{f}..>")),
+        ("number for an address", "<user@#3221225497>".to_owned()),
+        ("empty domain", format!("<user@{f}@>")),
+        ("two addresses, comma", format!("<user@{o},user@{f}>")),
+        ("two addresses, semicolon", format!("<user@{o};user@{f}>")),
+        ("two addresses, space", format!("<user@{o} user@{f}>")),
+        ("two paths", format!("<user@{o}><user@{f}>")),
+        ("two paths, space", format!("<user@{o}> <user@{f}>")),
+        ("path in a path", format!("<<user@{f}>@{o}>")),
+        ("comment", format!("<user@{f}(@{o})>")),
+        ("comment at ours", format!("<user(@{f})@{o}.{f}>")),
+        ("colon", format!("<smtp:user@{f}>")),
+        ("group", format!("<group:user@{f};@{o}>")),
+        ("pipe", format!("<|user@{f}>")),
+        ("slash", format!("</user/{o}@{f}>")),
+        ("ours as a label", format!("<user@{o}.{f}>")),
+        ("ours in front of a hyphen", format!("<user@{o}-{f}>")),
+        ("ours in the local part", format!("<{o}@{f}>")),
+        ("plus", format!("<{o}+user@{f}>")),
+        ("control character", format!("<user@{f}\t@{o}>")),
+        ("NUL at ours", format!("<user@{o}\0.{f}>")),
+        ("NUL, ours last", format!("<user@{f}\0@{o}>")),
+        ("UTF-8 local part", format!("<us\u{e9}r@{f}>")),
+        ("full-width @", format!("<user\u{ff20}{f}@{f}>")),
+        ("full-width @ at ours", format!("<user\u{ff20}{f}@{o}>")),
+        ("full-width percent sign", format!("<user\u{ff05}{f}@{o}>")),
+        ("small percent sign", format!("<user\u{fe6a}{f}@{o}>")),
+        ("full-width exclamation mark", format!("<{f}\u{ff01}user@{o}>")),
+        ("full-width full stop", format!("<user@{o}\u{ff0e}{f}>")),
+        ("ideographic full stop", format!("<user@{o}\u{3002}{f}>")),
+        ("half-width full stop", format!("<user@{o}\u{ff61}{f}>")),
+        ("zero width joiner", format!("<user@{o}\u{200d}>")),
+        ("right-to-left mark", format!("<user@{o}\u{200f}>")),
+        ("soft hyphen", format!("<user@{o}\u{ad}>")),
+        ("ORCPT elsewhere", format!("<user@{f}> ORCPT=rfc822;user@{o}")),
+        ("parameters in the path", format!("<user@{f} NOTIFY=NEVER>")),
+    ]
+}
+
+/// Those that are no text: a server that takes seven bits, or does not look closely at UTF-8, reads something else.
+pub(super) fn in_octets(o: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let between =
+        |before: &str, octets: &[u8], behind: &str| [b"<", before.as_bytes(), octets, behind.as_bytes(), b">"].concat();
+    let (f, at_ours) = (FOREIGN, format!("{FOREIGN}@{o}"));
+    vec![
+        ("eighth bit of @", between("user", b"\xc0", &at_ours)),
+        ("eighth bit of a percent sign", between("user", b"\xa5", &at_ours)),
+        ("eighth bit of an exclamation mark", between(f, b"\xa1", &format!("user@{o}"))),
+        ("eighth bit of a full stop", between(&format!("user@{o}"), b"\xae", f)),
+        ("overlong @", between("user", b"\xc1\x80", &at_ours)),
+        ("overlong percent sign", between("user", b"\xc0\xa5", &at_ours)),
+        ("overlong full stop", between(&format!("user@{o}"), b"\xc0\xae", f)),
+        ("overlong NUL", between(&format!("user@{o}"), b"\xc0\x80", &format!(".{f}"))),
+        ("Latin-1", between("us", b"\xe9", &format!("r@{f}"))),
+    ]
+}
