@@ -16,6 +16,7 @@ mod gateway;
 mod hung;
 mod keys;
 mod limits;
+mod loading;
 mod server;
 mod shared;
 #[path = "../operating/upstream.rs"]

@@ -33,7 +33,7 @@ impl Redis {
         let mut redis = Redis { process: None, port: 0, more, folder, password, tls };
         for _ in 0..ATTEMPTS {
             redis.port = free_port();
-            if redis.run() {
+            if redis.run(&[], "PONG") {
                 return redis;
             }
         }
@@ -42,20 +42,26 @@ impl Redis {
 
     /// Again, on the same port.
     pub(crate) fn start_again(&mut self) {
-        assert!(self.run(), "it does not start again:\n{}", self.log());
+        assert!(self.run(&[], "PONG"), "it does not start again:\n{}", self.log());
     }
 
-    fn run(&mut self) -> bool {
+    /// Again, with more words on its command line this time, until it says that it is still loading what it saved.
+    pub(crate) fn start_loading(&mut self, more: &[&str]) {
+        assert!(self.run(more, "LOADING"), "it does not start again:\n{}", self.log());
+    }
+
+    /// Until this is its answer to PING.
+    fn run(&mut self, more: &[&str], answer: &str) -> bool {
         let port = self.port.to_string();
         let listening: &[&str] = if self.tls { &["--port", "0", "--tls-port", &port] } else { &["--port", &port] };
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", "", "--dir"]);
-        command.arg(self.folder.path()).args(listening).args(["--logfile", "log"]).args(&self.more);
+        command.arg(self.folder.path()).args(listening).args(["--logfile", "log"]).args(&self.more).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.process =
             Some(command.spawn().expect("redis-server is missing: `cargo xtask test --only redis` installs it"));
         let began = Instant::now();
-        while !self.answers() {
+        while !self.answers(answer) {
             if self.process.as_mut().unwrap().try_wait().unwrap().is_some() {
                 return false;
             }
@@ -65,11 +71,11 @@ impl Redis {
         true
     }
 
-    fn answers(&self) -> bool {
+    fn answers(&self, answer: &str) -> bool {
         let mut cli = self.cli();
         cli.arg("PING");
         let said = cli.output().unwrap();
-        String::from_utf8_lossy(&said.stdout).trim() == "PONG"
+        String::from_utf8_lossy(&said.stdout).starts_with(answer)
     }
 
     fn cli(&self) -> Command {
