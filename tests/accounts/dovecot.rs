@@ -30,11 +30,16 @@ impl Dovecot {
 
     /// The same with these mechanisms.
     pub(crate) fn start_with(mechanisms: &str) -> Dovecot {
+        Dovecot::start_more(mechanisms, "")
+    }
+
+    /// And with more settings.
+    pub(crate) fn start_more(mechanisms: &str, more: &str) -> Dovecot {
         let folder = folder("dovecot");
         let (path, configuration) = (folder.path(), folder.path().join("dovecot.conf"));
         std::fs::write(path.join("users"), users()).unwrap();
         std::fs::write(path.join("deny"), "barred@inside.test\n").unwrap();
-        std::fs::write(&configuration, settings(path, mechanisms)).unwrap();
+        std::fs::write(&configuration, settings(path, mechanisms) + more).unwrap();
         let mut dovecot = Dovecot { daemon: start(path), folder };
         dovecot.wait();
         dovecot

@@ -156,8 +156,20 @@ impl Running {
 
     /// The same with a password behind the user and a colon.
     pub(crate) fn curl(&self, user: &str, mechanism: &str, more: &[&str]) -> (bool, String) {
+        self.curl_in(&[], user, mechanism, more)
+    }
+
+    /// With this in its environment.
+    pub(crate) fn curl_in(
+        &self,
+        environment: &[(&str, String)],
+        user: &str,
+        mechanism: &str,
+        more: &[&str],
+    ) -> (bool, String) {
         let folder = self.folder.path().display();
         let mut curl = Command::new("curl");
+        curl.envs(environment.iter().map(|(name, value)| (*name, value)));
         curl.args(["--silent", "--show-error", "--verbose", "--max-time", "60"]);
         curl.arg(format!("smtps://localhost:{}/client.test", self.address.port()));
         curl.arg("--resolve").arg(format!("localhost:{}:127.0.0.1", self.address.port()));

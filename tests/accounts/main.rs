@@ -12,6 +12,8 @@ mod client;
 mod dovecot;
 mod gateway;
 mod imap;
+mod introspected;
+mod kerberos;
 #[path = "../postfix/log.rs"]
 #[allow(dead_code, reason = "the tests with Postfix need more of it")]
 mod log;

@@ -37,6 +37,10 @@ const MAIL_PROGRAMS: &Programs = &[
 const ACCOUNT_PROGRAMS: &Programs = &[
     ("/usr/sbin/dovecot", "dovecot-core"),
     ("/usr/lib/dovecot/imap", "dovecot-imapd"),
+    ("/usr/lib/dovecot/modules/auth/libmech_gssapi.so", "dovecot-gssapi"),
+    ("krb5kdc", "krb5-kdc"),
+    ("kadmin.local", "krb5-admin-server"),
+    ("kinit", "krb5-user"),
     ("/usr/sbin/saslauthd", "sasl2-bin"),
     ("/usr/sbin/slapd", "slapd"),
     ("postfix", "postfix"),
@@ -188,6 +192,7 @@ fn install(programs: &Programs) -> Outcome {
          case ' {packages} ' in *' dovecot-core '*) fresh=\"$fresh dovecot\";; esac; \
          case ' {packages} ' in *' sasl2-bin '*) fresh=\"$fresh saslauthd\";; esac; \
          case ' {packages} ' in *' slapd '*) fresh=\"$fresh slapd\";; esac; \
+         case ' {packages} ' in *' krb5-kdc '*) fresh=\"$fresh krb5-kdc krb5-admin-server\";; esac; \
          echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections 2>/dev/null; \
          echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections 2>/dev/null; \
          apt-get install -y -q --no-install-recommends {packages} || \
