@@ -96,6 +96,10 @@ impl Running {
         });
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// What a new client is offered after AUTH.
     pub(crate) fn offer(&self) -> String {
         self.runtime.block_on(async { Client::connect(self.address, &self.authority, NEW, None).await.offer })

@@ -21,6 +21,7 @@ mod log;
 #[allow(dead_code, reason = "the tests with Postfix need more of it")]
 mod mta;
 mod openid;
+mod otp;
 mod process;
 mod relayed;
 mod saslauthd;

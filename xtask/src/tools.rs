@@ -38,6 +38,7 @@ const ACCOUNT_PROGRAMS: &Programs = &[
     ("/usr/sbin/dovecot", "dovecot-core"),
     ("/usr/lib/dovecot/imap", "dovecot-imapd"),
     ("/usr/lib/dovecot/modules/auth/libmech_gssapi.so", "dovecot-gssapi"),
+    ("/usr/lib/dovecot/modules/auth/libdriver_sqlite.so", "dovecot-sqlite"),
     ("krb5kdc", "krb5-kdc"),
     ("kadmin.local", "krb5-admin-server"),
     ("kinit", "krb5-user"),
