@@ -15,10 +15,20 @@
 #   }
 #
 # Dovecot gives the client's address in IP and its own in LOCAL_IP, and nothing else of its environment.
+#
+# In wasmilter.toml, so that Dovecot may say it and other users of the machine may not:
+#
+#   [admin]
+#   address = "127.0.0.1:9925"
+#   socket = "/run/wasmilter/admin.sock"
+#   socket-group = "dovecot"
+#
+# The group is that of $default_internal_user. The gateway's user has to be in it to give the socket away: under systemd, a
+# drop-in with SupplementaryGroups=dovecot.
 
-# The program, [admin] of the gateway, and how long a login counts.
+# The program, the socket of [admin], and how long a login counts.
 PROGRAM=/usr/bin/wasmilter
-ADMIN=127.0.0.1:9925
+ADMIN=/run/wasmilter/admin.sock
 TIME=30min
 
 # A login from the machine itself is a webmail's, and says nothing about where a person is.

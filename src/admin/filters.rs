@@ -1,21 +1,18 @@
 //! `GET /filters` and `POST /filters/NAME/reload`.
 //!
-//! The second changes something. It is for programs of this machine: from loopback only, whatever
-//! address is listened on, and with a header that no form of a web page and no foreign script can send unasked. What is
-//! sent with it is not read.
+//! The second changes something. It is for programs of this machine: by the socket where there is one, and else from
+//! loopback only, whatever address is listened on; and with a header that no form of a web page and no foreign script can
+//! send unasked. What is sent with it is not read.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::listener::Limited;
 use super::{NO_STORE, ORDER_HEADER, Shown};
 
 /// What [`ORDER_HEADER`] must say.
@@ -53,13 +50,11 @@ impl std::fmt::Debug for Filters {
 }
 
 /// Who is connected.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-impl Connected<IncomingStream<'_, Limited>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Limited>) -> Peer {
-        Peer(*stream.remote_addr())
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Somebody whom the permissions of the socket let in.
+    Socket,
+    Tcp(IpAddr),
 }
 
 pub(super) async fn list(State(shown): State<Arc<Shown>>) -> Response {
@@ -68,11 +63,11 @@ pub(super) async fn list(State(shown): State<Arc<Shown>>) -> Response {
 
 pub(super) async fn reload(
     State(shown): State<Arc<Shown>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(why) = allowed(peer.ip(), &headers, ORDER_RELOAD) {
+    if let Err(why) = allowed(&shown, peer, &headers, ORDER_RELOAD) {
         return failed(StatusCode::FORBIDDEN, &why);
     }
     if name.len() > NAME_BYTES_MAX {
@@ -91,11 +86,24 @@ pub(super) async fn reload(
 }
 
 /// Whether this may give orders, and means to give this one.
-pub(super) fn allowed(peer: IpAddr, headers: &HeaderMap, order: &str) -> Result<(), String> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !peer.to_canonical().is_loopback() {
-        return Err("orders are taken from this machine only".to_owned());
+pub(super) fn allowed(shown: &Shown, peer: Peer, headers: &HeaderMap, order: &str) -> Result<(), String> {
+    let socket = shown.orders_at.load();
+    from_here(peer, socket.as_deref().map(std::path::PathBuf::as_path))?;
+    meant(headers, order)
+}
+
+/// By the socket where there is one, so that its permissions say who may; else by a program of this machine.
+fn from_here(peer: Peer, socket: Option<&std::path::Path>) -> Result<(), String> {
+    match (peer, socket) {
+        (Peer::Socket, _) => Ok(()),
+        (Peer::Tcp(_), Some(path)) => Err(format!("orders are taken at the socket {} only", path.display())),
+        (Peer::Tcp(ip), None) if ip.to_canonical().is_loopback() => Ok(()),
+        (Peer::Tcp(_), None) => Err("orders are taken from this machine only".to_owned()),
     }
+}
+
+fn meant(headers: &HeaderMap, order: &str) -> Result<(), String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if text(ORDER_HEADER) != order {
         return Err(format!("the header `X-Wasmilter: {order}` is missing"));
     }
@@ -137,13 +145,23 @@ mod tests {
         }
         let mut headers = HeaderMap::new();
         headers.insert("host", "localhost".parse().unwrap());
-        let here = "127.0.0.1".parse().unwrap();
-        assert!(allowed(here, &headers, ORDER_RELOAD).unwrap_err().contains("X-Wasmilter"));
+        assert!(meant(&headers, ORDER_RELOAD).unwrap_err().contains("X-Wasmilter"));
         headers.insert(ORDER_HEADER, ORDER_RELOAD.parse().unwrap());
-        assert!(allowed(here, &headers, ORDER_RELOAD).is_ok());
-        assert!(allowed(here, &headers, "seen").is_err(), "another order");
-        assert!(allowed("192.0.2.1".parse().unwrap(), &headers, ORDER_RELOAD).unwrap_err().contains("this machine"));
+        assert!(meant(&headers, ORDER_RELOAD).is_ok());
+        assert!(meant(&headers, "seen").is_err(), "another order");
         headers.insert("host", "evil.example".parse().unwrap());
-        assert!(allowed(here, &headers, ORDER_RELOAD).unwrap_err().contains("Host"));
+        assert!(meant(&headers, ORDER_RELOAD).unwrap_err().contains("Host"));
+    }
+
+    #[test]
+    fn where_there_is_a_socket_it_is_the_only_way() {
+        let socket = std::path::Path::new("/run/wasmilter/admin.sock");
+        let (here, elsewhere) = (Peer::Tcp([127, 0, 0, 1].into()), Peer::Tcp([192, 0, 2, 1].into()));
+        assert!(from_here(here, None).is_ok());
+        assert!(from_here(elsewhere, None).unwrap_err().contains("this machine"));
+        assert!(from_here(Peer::Socket, Some(socket)).is_ok());
+        for peer in [here, elsewhere] {
+            assert!(from_here(peer, Some(socket)).unwrap_err().contains("/run/wasmilter/admin.sock"));
+        }
     }
 }

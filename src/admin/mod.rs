@@ -1,33 +1,37 @@
 //! Floor 9: the operator's door: `GET /metrics`, `/healthz`, `/filters`, `/limits` and `/shared` over HTTP, on a loopback
-//! address unless the configuration says otherwise. It shows, and changes nothing, but for two requests from this machine:
-//! a filter is read again ([`filters`]), an address has logged in elsewhere ([`seen`]).
+//! address unless the configuration says otherwise, and on a local socket ([`socket`]). It shows, and changes nothing, but
+//! for two requests from this machine: a filter is read again ([`filters`]), an address has logged in elsewhere ([`seen`]).
+//! Where there is a socket, these are heard there and nowhere else.
 //!
 //! It is the last to go at shutdown, so that a load balancer sees 503 while sessions end. Connections are bounded in
 //! number and in time: it is no place to wait at.
 
+mod doors;
 mod filters;
 mod listener;
 mod seen;
+mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
 
-use crate::config;
 use crate::report::Metrics;
 
+pub use doors::{AdminError, Doors, Prepared};
 pub use filters::{Exchanged, Filters, ORDER_RELOAD, Order};
 pub use listener::{CONNECTION_TIME_MAX, CONNECTIONS_MAX};
 pub use seen::{ORDER_SEEN, Seeing};
+pub use socket::SocketError;
 
 /// Says which order a request is; no web page can send it unasked.
 pub const ORDER_HEADER: &str = "x-wasmilter";
@@ -62,61 +66,24 @@ impl std::fmt::Debug for Lists {
     }
 }
 
-/// The address cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ([admin]): {source}")]
-pub struct AdminError {
-    address: SocketAddr,
-    source: std::io::Error,
-}
+/// How the gateway is, for whoever asks.
+pub type Condition = Box<dyn Fn() -> Health + Send + Sync>;
 
-/// Bound and not serving yet, so that a start or a reload can fail before it changes anything.
-#[derive(Debug)]
-pub struct Admin {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
+/// What there is to see and to order.
 struct Shown {
     metrics: Metrics,
-    health: Box<dyn Fn() -> Health + Send + Sync>,
+    health: Condition,
     filters: Filters,
     lists: Lists,
     seeing: Seeing,
     began: Instant,
+    /// The socket, when there is one: orders by TCP are refused then.
+    orders_at: ArcSwapOption<PathBuf>,
 }
 
-impl Admin {
-    /// # Errors
-    /// Names the address.
-    pub async fn bind(settings: &config::Admin) -> Result<Admin, AdminError> {
-        let address = settings.address;
-        let failed = |source| AdminError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Admin { listener, address })
-    }
-
-    /// Where it listens, with the port the kernel chose for port 0.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves until `stop` resolves, then lets the answers under way finish (for at most
-    /// [`CONNECTION_TIME_MAX`]).
-    pub async fn serve(
-        self,
-        metrics: Metrics,
-        health: impl Fn() -> Health + Send + Sync + 'static,
-        filters: Filters,
-        lists: Lists,
-        seeing: Seeing,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let shown =
-            Arc::new(Shown { metrics, health: Box::new(health), filters, lists, seeing, began: Instant::now() });
-        let router = Router::new()
+impl Shown {
+    fn router(self: Arc<Shown>) -> Router {
+        Router::new()
             .route("/metrics", get(metrics_text))
             .route("/healthz", get(healthz))
             .route("/filters", get(filters::list))
@@ -124,12 +91,7 @@ impl Admin {
             .route("/shared", get(shared_list))
             .route("/seen/{address}", post(seen::seen))
             .route("/filters/{name}/reload", post(filters::reload))
-            .with_state(shown);
-        let service = router.into_make_service_with_connect_info::<filters::Peer>();
-        let serving = axum::serve(listener::Limited::new(self.listener), service).with_graceful_shutdown(stop);
-        if let Err(error) = serving.await {
-            tracing::error!(address = %self.address, %error, "the admin address is no longer served");
-        }
+            .with_state(self)
     }
 }
 

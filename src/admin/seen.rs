@@ -22,12 +22,12 @@ pub type Seeing = Box<dyn Fn(IpAddr, Duration) -> Result<Value, String> + Send +
 
 pub(super) async fn seen(
     State(shown): State<Arc<Shown>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Path(address): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(why) = allowed(peer.ip(), &headers, ORDER_SEEN) {
+    if let Err(why) = allowed(&shown, peer, &headers, ORDER_SEEN) {
         return failed(StatusCode::FORBIDDEN, &why);
     }
     let (Ok(address), Some(ttl)) = (address.parse(), ttl(query.as_deref())) else {

@@ -212,8 +212,11 @@ fn summary(config: &Config, chain: Option<&Chain>) -> String {
     let size = config.limits.message_bytes.map_or("any".to_owned(), show_size);
     let recipients = config.limits.recipients.map_or("any number of".to_owned(), |count| count.to_string());
     line(&mut out, "at most", &format!("{size} a message, {recipients} recipients"));
-    if let Some(admin) = &config.admin {
-        line(&mut out, "metrics at", &format!("http://{}/metrics", admin.address));
+    if let Some(address) = config.admin.as_ref().and_then(|admin| admin.address) {
+        line(&mut out, "metrics at", &format!("http://{address}/metrics"));
+    }
+    if let Some(socket) = config.admin.as_ref().and_then(|admin| admin.socket.as_ref()) {
+        line(&mut out, "orders at", &socket.path.display().to_string());
     }
     out
 }

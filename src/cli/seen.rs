@@ -1,7 +1,7 @@
 //! `wasmilter seen`: somebody has logged in from an address elsewhere, and may send from there for a while.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,9 +23,8 @@ pub struct Seen {
     /// For how long: "10min", "2h"; at most a day.
     #[arg(long = "for", value_name = "TIME", value_parser = time, default_value = "30min")]
     ttl: Duration,
-    /// The address of [admin] of the running gateway.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9925")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    at: door::At,
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -42,7 +41,7 @@ pub fn run(args: &Seen) -> anyhow::Result<ExitCode> {
 
 fn tell(args: &Seen) -> Result<ExitCode, Trouble> {
     let path = format!("/seen/{}?seconds={}", door::in_a_path(&args.address.to_string()), args.ttl.as_secs());
-    let (status, body) = door::post(args.admin, &path, ORDER_SEEN)?;
+    let (status, body) = door::post(&args.at, &path, ORDER_SEEN)?;
     if status != 200 {
         let why = body.get("error").and_then(Value::as_str).unwrap_or("no reason was given");
         return Err(Trouble::new(1, format!("not taken: {}", printable(why)), ""));

@@ -9,11 +9,10 @@ use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::load::load;
 use super::policy::audit::open_relay;
-use crate::admin::{Admin, Exchanged, Filters, Health, Lists, Order};
+use crate::admin::{Doors, Exchanged, Filters, Health, Lists, Order};
 use crate::config::{self, Config};
 use crate::net::files;
 use crate::net::inherit::Inherited;
@@ -70,18 +69,9 @@ pub fn run(args: &Serve) -> anyhow::Result<ExitCode> {
 struct Running {
     gateway: Arc<Gateway>,
     listeners: Listeners,
-    door: Option<Door>,
+    doors: Doors,
     /// Where there is a snapshot.
     keeper: Option<Keeper>,
-    /// To this loop: one thing changes at a time.
-    orders: mpsc::Sender<Order>,
-}
-
-/// The admin address, when there is one.
-#[derive(Debug)]
-struct Door {
-    settings: config::Admin,
-    stop: CancellationToken,
 }
 
 async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Result<ExitCode> {
@@ -112,7 +102,7 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
         }
     }
     notify(&[NotifyState::Stopping]);
-    let Running { gateway, listeners, keeper, .. } = running;
+    let Running { gateway, listeners, doors, keeper } = running;
     let shutdown = gateway.generation().config().shutdown.clone();
     gateway.shutdown.begin();
     tracing::info!(drain_seconds = shutdown.drain.as_secs(), "stopping: no new sessions");
@@ -123,6 +113,8 @@ async fn serve(config: Config, path: &Path, inherited: Inherited) -> anyhow::Res
     if let Some(keeper) = keeper {
         keeper.finish().await;
     }
+    // The last to go, with the file of its socket.
+    drop(doors);
     match cut {
         0 => tracing::info!("stopped"),
         sessions => tracing::warn!(sessions, "stopped; these sessions had to be cut"),
@@ -141,19 +133,16 @@ async fn start(config: Config, inherited: Inherited, orders: mpsc::Sender<Order>
     let keeper = config.state.snapshot.clone().map(|settings| Keeper::start(found, settings, &gateway)).transpose()?;
     let mut listeners = Listeners::new(inherited);
     let sockets = listeners.bind(&config)?;
-    let door = match &config.admin {
-        Some(settings) => Some(open_door(settings, Admin::bind(settings).await?, &gateway, &orders)),
-        None => None,
-    };
+    let mut doors = doors(&gateway, orders);
+    let prepared = doors.prepare(config.admin.as_ref()).await?;
+    doors.open(prepared).await;
     listeners.accept(&gateway, sockets);
-    Ok(Running { gateway, listeners, door, keeper, orders })
+    Ok(Running { gateway, listeners, doors, keeper })
 }
 
-fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>, orders: &mpsc::Sender<Order>) -> Door {
-    tracing::info!(address = %admin.local_addr(), "metrics and health");
-    let stop = CancellationToken::new();
+/// What `[admin]` shows, and where its orders go: to the loop of [`serve`], since one thing changes at a time.
+fn doors(gateway: &Arc<Gateway>, orders: mpsc::Sender<Order>) -> Doors {
     let shown = Arc::clone(gateway);
-    let stopped = stop.clone();
     let health = move || Health {
         draining: shown.shutdown.begun(),
         sessions: shown.open_sessions(),
@@ -161,17 +150,14 @@ fn open_door(settings: &config::Admin, admin: Admin, gateway: &Arc<Gateway>, ord
         upstream_last_ok: shown.upstream_last_ok(),
     };
     let listed = Arc::clone(gateway);
-    let filters = Filters { list: Box::new(move || listed.filters()), orders: orders.clone() };
+    let filters = Filters { list: Box::new(move || listed.filters()), orders };
     let limited = Arc::clone(gateway);
     let sharing = Arc::clone(gateway);
     let lists =
         Lists { limits: Box::new(move || limited.shown_limits()), shared: Box::new(move || sharing.shown_shared()) };
     let told = Arc::clone(gateway);
     let seeing = Box::new(move |address, ttl| told.saw(address, ttl));
-    let stopped = async move { stopped.cancelled().await };
-    let serving = admin.serve(gateway.metrics().clone(), health, filters, lists, seeing, stopped);
-    tokio::spawn(serving);
-    Door { settings: settings.clone(), stop }
+    Doors::new(gateway.metrics().clone(), Box::new(health), filters, lists, seeing)
 }
 
 /// All or nothing: whatever fails, the old configuration goes on as it was.
@@ -182,11 +168,7 @@ async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
     }
     // What can be given back comes first; what is built last changes tables that filters hold.
     let sockets = running.listeners.bind(&config)?;
-    let kept = running.door.as_ref().map(|door| &door.settings) == config.admin.as_ref();
-    let admin = match &config.admin {
-        Some(settings) if !kept => Some(Admin::bind(settings).await?),
-        _ => None,
-    };
+    let prepared = running.doors.prepare(config.admin.as_ref()).await?;
     let before = running.gateway.generation();
     let snapshot = config.state.snapshot.clone();
     let found = open_snapshot(running.keeper.as_ref(), snapshot.clone()).await?;
@@ -207,15 +189,7 @@ async fn reload(running: &mut Running, path: &Path) -> anyhow::Result<()> {
         (keeper, _) => *keeper = None,
     }
     running.listeners.accept(&running.gateway, sockets);
-    if !kept {
-        if let Some(door) = running.door.take() {
-            door.stop.cancel();
-        }
-        running.door = match (&config.admin, admin) {
-            (Some(settings), Some(admin)) => Some(open_door(settings, admin, &running.gateway, &running.orders)),
-            _ => None,
-        };
-    }
+    running.doors.open(prepared).await;
     tracing::info!(config = %path.display(), "reloaded");
     Ok(())
 }

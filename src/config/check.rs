@@ -174,8 +174,8 @@ fn addresses(config: &Config, reader: &Reader<'_>) {
             take(*address, span, format!("listener \"{}\"", listener.name));
         }
     }
-    if let Some(admin) = &config.admin {
-        take(admin.address, reader.place("admin.address"), "[admin]".to_owned());
+    if let Some(address) = config.admin.as_ref().and_then(|admin| admin.address) {
+        take(address, reader.place("admin.address"), "[admin]".to_owned());
     }
 }
 

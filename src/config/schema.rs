@@ -366,7 +366,7 @@ pub(super) const RESOLVER: Shape =
 
 pub(super) const LOG: Shape = Shape { title: "[log]", keys: &["format", "level"] };
 
-pub(super) const ADMIN: Shape = Shape { title: "[admin]", keys: &["address"] };
+pub(super) const ADMIN: Shape = Shape { title: "[admin]", keys: &["address", "socket", "socket-mode", "socket-group"] };
 
 pub(super) const SHUTDOWN: Shape = Shape { title: "[shutdown]", keys: &["drain", "final-reply"] };
 

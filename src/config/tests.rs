@@ -114,6 +114,7 @@ fn the_examples_of_the_reference_are_right() {
                 // What is known at helo is not all there is.
                 "at = \"helo\"" if ["sender", "recipient"].contains(&key) => "at = \"rcpt\"\n".to_owned(),
                 "#action = \"defer\"" if example == "delay = \"5s\"" => "action = \"delay\"\n".to_owned(),
+                "#address = \"127.0.0.1:9925\"" if key.starts_with("socket-") => "socket = \"s\"\n".to_owned(),
                 "#dnssec = false" if key == "trust-anchor" => "dnssec = true\n".to_owned(),
                 _ if replaced.iter().any(|start| line.starts_with(start)) => "\n".to_owned(),
                 _ => format!("{line}\n"),

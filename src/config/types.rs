@@ -311,7 +311,18 @@ pub enum LogFormat {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    pub address: SocketAddr,
+    pub address: Option<SocketAddr>,
+    pub socket: Option<AdminSocket>,
+}
+
+/// A local socket, and who may connect there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSocket {
+    pub path: PathBuf,
+    /// Its permissions, as `chmod` has them.
+    pub mode: u32,
+    /// Whose group it gets; else the gateway's own.
+    pub group: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

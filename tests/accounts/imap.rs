@@ -2,8 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -14,6 +16,7 @@ use crate::process::{Daemon, folder};
 /// Where people are; Dovecot and the gateway are at 127.0.0.1.
 const AT_HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+const NOBODY: u32 = 65_534;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A port that was free a moment ago.
@@ -105,10 +108,12 @@ service wasmilter-seen {{
     )
 }
 
-fn gateway(folder: &Path, smtp: SocketAddr, admin: SocketAddr, upstream: SocketAddr) -> Daemon {
+/// Its socket is for Dovecot's own group, as examples/dovecot has it.
+fn gateway(folder: &Path, smtp: SocketAddr, upstream: SocketAddr) -> Daemon {
     let text = format!(
         "hostname = \"mx.inside.test\"\n[upstream]\naddress = \"{upstream}\"\nidentify = \"none\"\nconnect = \"lazy\"\n\
-         [relay]\ndomains = [\"inside.test\"]\n[resolver]\npeer-names = false\n[admin]\naddress = \"{admin}\"\n\
+         [relay]\ndomains = [\"inside.test\"]\n[resolver]\npeer-names = false\n[admin]\nsocket = \"admin.sock\"\n\
+         socket-group = \"dovecot\"\n\
          [[listener]]\nname = \"devices\"\naddress = \"{smtp}\"\nafter-login = true\n"
     );
     let path = folder.join("wasmilter.toml");
@@ -121,11 +126,11 @@ fn gateway(folder: &Path, smtp: SocketAddr, admin: SocketAddr, upstream: SocketA
 fn who_has_logged_in_to_fetch_mail_may_send_it() {
     let folder = folder("imap");
     let path = folder.path();
-    let (smtp, admin, port, upstream) = (free(), free(), free(), free());
+    let (smtp, port, upstream) = (free(), free(), free());
     let (program, address) = (env!("CARGO_BIN_EXE_wasmilter"), upstream.to_string());
     let mut sink = Daemon::start(&[program, "sink", "--listen", &address], &path.join("sink.log"));
     sink.wait_until(|| TcpStream::connect(upstream).is_ok());
-    let mut gateway = gateway(path, smtp, admin, upstream);
+    let mut gateway = gateway(path, smtp, upstream);
     gateway.wait_until(|| TcpStream::connect(smtp).is_ok());
 
     std::fs::write(path.join("users"), dovecot::users()).unwrap();
@@ -138,12 +143,23 @@ fn who_has_logged_in_to_fetch_mail_may_send_it() {
     std::fs::copy(&script, &copy).unwrap();
     let program = path.join("wasmilter").display().to_string();
     let text = std::fs::read_to_string(&script).unwrap();
-    let text = text.replace("/usr/bin/wasmilter", &program).replace("127.0.0.1:9925", &admin.to_string());
+    let socket = path.join("admin.sock");
+    let text = text.replace("/usr/bin/wasmilter", &program);
+    let text = text.replace("/run/wasmilter/admin.sock", &socket.display().to_string());
     std::fs::write(&copy, text).unwrap();
     std::fs::create_dir(path.join("mail")).unwrap();
     std::fs::set_permissions(path.join("mail"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let mut dovecot = dovecot::start(path);
     dovecot.wait_until(|| TcpStream::connect(port).is_ok());
+
+    // Dovecot's group may say who has logged in; another user of the machine may not.
+    let group = std::fs::metadata(&socket).unwrap().gid();
+    for (gid, status) in [(NOBODY, 69), (group, 0)] {
+        let mut command = Command::new(&program);
+        command.args(["seen", "192.0.2.1", "--admin"]).arg(&socket).uid(NOBODY).gid(gid);
+        let run = command.output().unwrap();
+        assert_eq!(run.status.code(), Some(status), "{}", String::from_utf8_lossy(&run.stderr));
+    }
 
     assert!(Client::relays(AT_HOME, smtp).starts_with("550 5.7.1 "));
     assert!(Client::log_in(AT_HOME, port, "wrong horse").starts_with("a NO"));

@@ -7,6 +7,7 @@ mod asked;
 mod bounds;
 #[path = "../dialogs/components.rs"]
 mod components;
+mod door;
 mod exchange;
 mod gateway;
 mod probe;

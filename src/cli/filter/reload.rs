@@ -1,7 +1,6 @@
-//! `wasmilter filter reload`: one filter of the running gateway is read again, by its admin address.
+//! `wasmilter filter reload`: one filter of the running gateway is read again, by its admin address or socket.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -17,15 +16,14 @@ pub struct Reload {
     /// The filter's name in the configuration.
     #[arg(value_name = "NAME")]
     name: String,
-    /// The address of [admin] of the running gateway.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9925")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    at: door::At,
 }
 
 /// Asks for it, and says what came of it.
 pub(super) fn run(args: &Reload) -> Result<ExitCode, Trouble> {
     let path = format!("/filters/{}/reload", door::in_a_path(&args.name));
-    let (status, body) = door::post(args.admin, &path, ORDER_RELOAD)?;
+    let (status, body) = door::post(&args.at, &path, ORDER_RELOAD)?;
     if status != 200 {
         let why = body.get("error").and_then(Value::as_str).unwrap_or("no reason was given");
         let help = "nothing has changed: the filter that runs goes on";

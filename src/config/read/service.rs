@@ -8,7 +8,7 @@ use crate::config::resolver::{Dnssec, PeerNames, Resolver};
 use crate::config::section::Section;
 use crate::config::signing::{SIGNING_KEY_HELP, SigningKey};
 use crate::config::suggest;
-use crate::config::types::{Admin, Engine, Log, LogFormat, Shutdown, Spool};
+use crate::config::types::{Admin, AdminSocket, Engine, Log, LogFormat, Shutdown, Spool};
 use crate::config::value::Value;
 
 /// Beyond this the pool does not fit into an address space.
@@ -21,6 +21,14 @@ const SPOOL_MEMORY_BYTES: RangeInclusive<u64> = 0..=(1 << 30);
 const RESOLVER_PORT: u16 = 53;
 const RESOLVERS_MAX: usize = 16;
 const ADMIN_ADDRESS: &str = "127.0.0.1:9925";
+const ADMIN_SOCKET: &str = "/run/wasmilter/admin.sock";
+/// The kernel takes 107; while the socket is made it has a name that is a little longer.
+const SOCKET_PATH_OCTETS_MAX: usize = 96;
+const SOCKET_MODE: u32 = 0o660;
+const SOCKET_MODE_HELP: &str = "write the permissions as chmod has them: \"0660\", \"0600\"";
+const SOCKET_GROUP_HELP: &str = "write a group of this machine: \"dovecot\"";
+/// As `useradd` has them.
+const GROUP_OCTETS_MAX: usize = 32;
 const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3_600);
 
 pub(in crate::config) fn engine(section: &Section<'_>) -> Engine {
@@ -137,10 +145,11 @@ pub(in crate::config) fn admin(section: &Section<'_>) -> Option<Admin> {
         return None;
     }
     let address = match section.value("address") {
-        Some(_) => section.get("address", |v| v.socket_address(None))?,
-        None => ADMIN_ADDRESS.parse().ok()?,
+        Some(_) => Some(section.get("address", |v| v.socket_address(None))?),
+        None if section.lacks("socket") => Some(ADMIN_ADDRESS.parse().ok()?),
+        None => None,
     };
-    if !address.ip().to_canonical().is_loopback() {
+    if address.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
         section.reader.warn(
             Problem::at(
                 section.reader.place("admin.address"),
@@ -150,7 +159,59 @@ pub(in crate::config) fn admin(section: &Section<'_>) -> Option<Admin> {
             .help(format!("write \"{ADMIN_ADDRESS}\", or keep others away with a firewall")),
         );
     }
-    Some(Admin { address })
+    Some(Admin { address, socket: admin_socket(section) })
+}
+
+fn admin_socket(section: &Section<'_>) -> Option<AdminSocket> {
+    let mode = section.get_or("socket-mode", SOCKET_MODE, |v| v.parsed("a mode", SOCKET_MODE_HELP, permissions));
+    let group = section.get("socket-group", |v| v.parsed("a group", SOCKET_GROUP_HELP, group));
+    if section.lacks("socket") {
+        for key in ["socket-mode", "socket-group"] {
+            let Some(unused) = section.value(key) else { continue };
+            section.reader.error(
+                Problem::at(unused.span(), format!("`{key}` is about a socket, and [admin] has none"))
+                    .label("not used")
+                    .help(format!("add socket = \"{ADMIN_SOCKET}\", or take this line away")),
+            );
+        }
+    }
+    if mode & 0o002 != 0
+        && let Some(value) = section.value("socket-mode")
+    {
+        section.reader.warn(
+            Problem::at(value.span(), "everybody on this machine may give the gateway orders")
+                .label("others may write")
+                .help("write \"0660\", and let `socket-group` name those who may"),
+        );
+    }
+    let path = section.get("socket", |v| {
+        let path = v.path()?;
+        let named = path.file_name().is_some() && !v.text()?.ends_with('/');
+        if !named {
+            return Err(v
+                .error("is not the path of a socket")
+                .help(format!("write the whole path: \"{ADMIN_SOCKET}\"")));
+        }
+        if path.as_os_str().len() > SOCKET_PATH_OCTETS_MAX {
+            let why = format!("is a longer path than a socket can have ({SOCKET_PATH_OCTETS_MAX} octets)");
+            return Err(v.error(why).help(format!("write a shorter one, such as \"{ADMIN_SOCKET}\"")));
+        }
+        Ok(path)
+    })?;
+    Some(AdminSocket { path, mode, group })
+}
+
+/// The lower nine bits, in octal.
+fn permissions(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+    let octal = digits.len() == 3 && digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    u32::from_str_radix(digits, 8).ok().filter(|_| octal).ok_or_else(|| "is not a mode of a socket".to_owned())
+}
+
+fn group(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let named = (1..=GROUP_OCTETS_MAX).contains(&text.len()) && text.bytes().all(plain);
+    if named { Ok(text.to_owned()) } else { Err("is not the name of a group".to_owned()) }
 }
 
 pub(in crate::config) fn shutdown(section: &Section<'_>) -> Shutdown {
