@@ -33,6 +33,19 @@ impl Auth {
         named.iter().filter_map(|name| Way::of(*name, can(*name))).fold(Served::default(), Served::and)
     }
 
+    /// Where a client that has no good token can read of the provider (OpenID Connect Discovery 1.0 section 4). None where
+    /// there are several providers, since nobody can tell which of them is the client's, and where that page is not named
+    /// or is not asked for by TLS.
+    #[must_use]
+    pub fn discovery(&self) -> Option<&Url> {
+        let mut pages = self.backends.iter().filter_map(|backend| match &backend.kind {
+            AuthBackendKind::Remote(AuthRemote { service: AuthService::Oauth(accounts), .. }) => Some(accounts.page()),
+            _ => None,
+        });
+        let first = pages.next()?.filter(|page| page.secure)?;
+        pages.all(|page| page == Some(first)).then_some(first)
+    }
+
     /// Those of them that are named and that there is a machine for here.
     #[must_use]
     pub fn named_here(&self) -> Mechanisms {

@@ -24,6 +24,17 @@ pub struct OauthAccounts {
     pub proof: OauthProof,
 }
 
+impl OauthAccounts {
+    /// Where the provider says of itself what programs need to know.
+    #[must_use]
+    pub fn page(&self) -> Option<&Url> {
+        match &self.proof {
+            OauthProof::Signature { keys: OauthKeys::Discovered(page), .. } => Some(page),
+            _ => None,
+        }
+    }
+}
+
 /// How it is known that a token is the provider's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OauthProof {

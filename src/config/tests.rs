@@ -204,3 +204,36 @@ fn the_reference_has_every_key_and_its_reader() {
         }
     }
 }
+
+/// `more` behind a file where people log in.
+fn page(more: &str) -> Option<String> {
+    let base = "tls = { certificate = \"c\", key = \"k\" }\nhostname = \"mx.example.org\"\nupstream = { address = \
+                \"127.0.0.1:10025\" }\nrelay = { domains = [\"example.org\"] }\n[[listener]]\nname = \"s\"\naddress = \
+                \"0.0.0.0:465\"\ntls = \"implicit\"\nauth = \"required\"\n";
+    let config = read(&format!("{base}{more}")).unwrap_or_else(|errors| panic!("{errors}"));
+    config.auth.unwrap().discovery().map(ToString::to_string)
+}
+
+#[test]
+fn a_provider_is_named_where_it_is_the_only_one_and_asked_by_tls() {
+    let provider = |name: &str, more: &str| {
+        format!("[[auth.backend]]\nname = \"{name}\"\nkind = \"oauth\"\naudience = \"smtp\"\n{more}\n")
+    };
+    let one = provider("one", "issuer = \"https://login.example.org/\"");
+    let found = Some("https://login.example.org/.well-known/openid-configuration".to_owned());
+    assert_eq!(page(&one), found);
+    let people = "[[auth.backend]]\nname = \"people\"\nkind = \"file\"\npath = \"p\"\n";
+    assert_eq!(page(&format!("{people}{one}")), found);
+    // Two audiences of one provider are one provider.
+    assert_eq!(page(&format!("{one}{}", provider("two", "issuer = \"https://login.example.org\""))), found);
+    for other in [
+        "issuer = \"https://other.example.org\"",
+        "issuer = \"https://login.example.org\"\njwks = \"https://login.example.org/keys\"",
+        "introspection = \"https://other.example.org/ask\"\nclient-id = \"c\"\nclient-secret-file = \"s\"",
+    ] {
+        assert_eq!(page(&format!("{one}{}", provider("two", other))), None, "{other}");
+        assert_eq!(page(&format!("{}{one}", provider("two", other))), None, "{other}");
+    }
+    assert_eq!(page(&provider("near", "issuer = \"http://127.0.0.1:8080\"")), None, "not by TLS");
+    assert_eq!(page(people), None);
+}

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::config::ListenerAuth;
+use crate::config::{Auth, ListenerAuth};
 use crate::mail::{AbortReason, AuthFacts, Stage, Verdict};
 use crate::smtp::sasl::{self, Channel, Exchange, Mechanism, Name, Secret, Served, Way, scram};
 use crate::smtp::{Reply, replies};
@@ -189,7 +189,8 @@ impl Session {
         if room.is_err() {
             return self.part(replies::TOO_MANY_LOGINS_NOW, AbortReason::Refused);
         }
-        match mechanism.and_then(sasl::refusal) {
+        let discovery = self.config().auth.as_ref().and_then(Auth::discovery).map(ToString::to_string);
+        match mechanism.and_then(|mechanism| sasl::refusal(mechanism, discovery.as_deref())) {
             Some(challenge) => {
                 self.pending = Pending::AuthRefused;
                 Step::Challenge(challenge)

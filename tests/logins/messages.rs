@@ -35,7 +35,8 @@ fn tokens_arrive_as_they_were_sent() {
             assert_eq!((identity.as_deref(), by), (Some("anna@example.org"), mechanism));
             assert_eq!(token.reveal(), b"vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==");
             // What it hears of a bad one is something that it understands.
-            let refused = refusal(mechanism).unwrap();
+            let page = initial.then_some("https://login.example.org/.well-known/openid-configuration");
+            let refused = refusal(mechanism, page).unwrap();
             answer(&mut session, Some(&refused.text)).unwrap();
         }
     }

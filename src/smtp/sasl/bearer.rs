@@ -1,5 +1,7 @@
 //! OAUTHBEARER (RFC 7628) and XOAUTH2, which was there before it: a token of somebody who issues them.
 
+use std::borrow::Cow;
+
 use super::{Mechanism, Secret, Step, identity};
 
 /// Between the parts of a message.
@@ -43,11 +45,14 @@ pub(super) fn xoauth2(message: &[u8]) -> Option<Step> {
     Some(Step::Token { mechanism: Mechanism::Xoauth2, identity: Some(identity(user)?), token: bearer(auth)? })
 }
 
-/// What is said of a token that is not good, before the client's last word and 535: JSON (RFC 7628 section 3.2.2).
-pub(super) fn refusal(mechanism: Mechanism) -> &'static str {
-    match mechanism {
-        Mechanism::Xoauth2 => r#"{"status":"401","schemes":"Bearer","scope":""}"#,
-        _ => r#"{"status":"invalid_token"}"#,
+/// What is said of a token that is not good, before the client's last word and 535: JSON (RFC 7628 section 3.2.2). With
+/// `discovery`, an address without quotes, backslashes and control characters, the client can find out where to get one.
+pub(super) fn refusal(mechanism: Mechanism, discovery: Option<&str>) -> Cow<'static, str> {
+    let plain = |address: &&str| address.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+    match (mechanism, discovery.filter(plain)) {
+        (Mechanism::Xoauth2, _) => r#"{"status":"401","schemes":"Bearer","scope":""}"#.into(),
+        (_, Some(page)) => format!(r#"{{"status":"invalid_token","openid-configuration":"{page}"}}"#).into(),
+        (_, None) => r#"{"status":"invalid_token"}"#.into(),
     }
 }
 

@@ -150,12 +150,12 @@ fn ask_for(exchange: Exchange) -> Step {
     Step::Challenge(said, exchange)
 }
 
-/// What a client is told of a token that is not good, in a challenge; whatever it answers, 535 follows. None: the
-/// mechanism has no such challenge.
+/// What a client is told of a token that is not good, in a challenge; whatever it answers, 535 follows. `discovery` is the
+/// https address at which the provider describes itself, if that may be said. None: the mechanism has no such challenge.
 #[must_use]
-pub fn refusal(mechanism: Mechanism) -> Option<Reply> {
+pub fn refusal(mechanism: Mechanism, discovery: Option<&str>) -> Option<Reply> {
     let bearer = matches!(mechanism, Mechanism::OauthBearer | Mechanism::Xoauth2);
-    bearer.then(|| challenge(bearer::refusal(mechanism).as_bytes()))
+    bearer.then(|| challenge(bearer::refusal(mechanism, discovery).as_bytes()))
 }
 
 fn challenge(message: &[u8]) -> Reply {

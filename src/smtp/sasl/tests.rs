@@ -150,11 +150,19 @@ fn malformed_tokens_are_refused() {
 
 #[test]
 fn what_is_said_of_a_bad_token_is_json() {
+    let page = "https://login.example.org/.well-known/openid-configuration";
+    let said = |mechanism, discovery| {
+        let said = refusal(mechanism, discovery)?;
+        Some(String::from_utf8(STANDARD.decode(said.text.as_bytes()).unwrap()).unwrap())
+    };
     for mechanism in Mechanism::ALL {
-        let Some(said) = refusal(*mechanism) else { continue };
-        let text = String::from_utf8(STANDARD.decode(said.text.as_bytes()).unwrap()).unwrap();
-        assert!(text.starts_with("{\"status\":\"") && text.ends_with('}'), "{text}");
-        assert!(Mechanisms::TOKENS.contains(*mechanism));
+        for discovery in [None, Some(page), Some("https://login.example.org/\",\"x\":\"")] {
+            let Some(text) = said(*mechanism, discovery) else { continue };
+            assert!(text.starts_with("{\"status\":\"") && text.ends_with("\"}"), "{text}");
+            assert!(Mechanisms::TOKENS.contains(*mechanism) && !text.contains("\"x\""));
+            let named = *mechanism == Mechanism::OauthBearer && discovery == Some(page);
+            assert_eq!(text.contains(&format!("\"openid-configuration\":\"{page}\"")), named, "{text}");
+        }
     }
 }
 
