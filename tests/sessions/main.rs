@@ -3,6 +3,7 @@
 #![cfg(feature = "io")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub)]
 
+mod guessing;
 mod model;
 mod moves;
 mod upstream;
