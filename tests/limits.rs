@@ -73,14 +73,36 @@ fn what_shows_a_limit_is_there() {
     assert!(missing.is_empty(), "docs/limits.md points at what is not there:\n{}", missing.join("\n"));
 }
 
-/// "25", "16 * 1_024", "64 << 10", "Duration::from_secs(10)".
+/// "25", "16 * 1_024", "64 << 10"; "Duration::from_secs(10)" in milliseconds.
 fn amount(value: &str) -> u64 {
     let number = |text: &str| text.trim().replace('_', "").parse::<u64>().unwrap();
-    let value = value.strip_prefix("Duration::from_secs(").map_or(value, |seconds| seconds.trim_end_matches(')'));
-    match value.split_once("<<") {
-        Some((number_of, by)) => number(number_of) << number(by),
-        None => value.split('*').map(number).product(),
-    }
+    let time = value.strip_prefix("Duration::from_").and_then(|time| time.strip_suffix(')')?.split_once('('));
+    let (factor, value) = match time {
+        Some((unit, value)) => (milliseconds(unit).unwrap(), value),
+        None => (1, value),
+    };
+    factor
+        * match value.split_once("<<") {
+            Some((number_of, by)) => number(number_of) << number(by),
+            None => value.split('*').map(number).product(),
+        }
+}
+
+/// Of a unit of time, as the table or the standard library calls it.
+fn milliseconds(unit: &str) -> Option<u64> {
+    Some(match unit {
+        "millis" | "milliseconds" => 1,
+        "secs" | "second" | "seconds" => 1_000,
+        "mins" => 60_000,
+        "hours" => 3_600_000,
+        _ => return None,
+    })
+}
+
+/// `const NAME: TYPE = VALUE;` with its value, or nothing.
+fn value<'t>(text: &'t str, name: &str) -> &'t str {
+    let line = text.lines().find(|line| line.contains(&format!("const {name}:"))).unwrap_or_default();
+    line.split_once(" = ").map(|(_, value)| value.trim_end_matches(';')).unwrap_or_default()
 }
 
 /// `NAME` in `path`, with its value as the table has it.
@@ -90,15 +112,56 @@ fn fixed_limits_have_the_values_of_the_source() {
     for row in rows("Fixed") {
         let (name, path) = row.get(1).unwrap().split_once("` in `").unwrap();
         let text = std::fs::read_to_string(root.join(path)).unwrap();
-        let line = text.lines().find(|line| line.contains(&format!("const {name}:"))).unwrap_or_default();
-        let value = line.split_once(" = ").map(|(_, value)| value.trim_end_matches(';')).unwrap_or_default();
-        let octets = amount(value);
+        let value = value(&text, name);
         let (number, unit) = row.get(2).unwrap().split_once(' ').unwrap();
         let factor = match unit {
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
+            // Some times are numbers of seconds.
+            unit if value.starts_with("Duration") => milliseconds(unit).unwrap(),
             _ => 1,
         };
-        assert_eq!(number.replace(',', "").parse::<u64>().unwrap() * factor, octets, "{name}");
+        assert_eq!(number.replace(',', "").parse::<u64>().unwrap() * factor, amount(value), "{name}");
     }
+}
+
+/// Where every limit that is no key of the configuration has its row.
+const WHOLE: [&str; 4] = ["src/shared", "src/lookup", "src/accounts", "src/state/addresses.rs"];
+/// Bounds that nobody outside can meet, or that follow from another one.
+const INNER: [(&str, &str); 5] = [
+    ("RANGES_MAX", "the slots of a cluster"),
+    ("QUEUE_MAX", "of QUESTIONS_MAX, those that are not written yet"),
+    ("MECHANISMS_MAX", "RELAYED_MECHANISMS_MAX"),
+    ("UNWRITTEN_MAX", "of the places of a backend, those that are not written yet"),
+    ("IDLE_MAX", "of the places of a backend, those whose connection is kept"),
+];
+
+#[test]
+fn every_fixed_limit_of_some_folders_stands_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rows = rows("Fixed");
+    let mut files: Vec<_> = WHOLE.iter().map(|place| root.join(place)).collect();
+    let (mut missing, mut found) = (Vec::new(), 0);
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let place = path.strip_prefix(root).unwrap().display().to_string();
+        if !place.ends_with(".rs") || place.contains("tests") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let constants =
+            text.lines().filter_map(|line| line.trim_start_matches("pub").split_once("const ")?.1.split_once(": "));
+        for (name, _) in constants.filter(|(name, _)| name.ends_with("_MAX")) {
+            found += 1;
+            let shown = rows.iter().any(|row| row.get(1) == Some(&&*format!("{name}` in `{place}")));
+            if !shown && INNER.iter().all(|(inner, _)| *inner != name) {
+                missing.push(format!("{name} in {place}"));
+            }
+        }
+    }
+    assert!(found > 30, "the limits are gone: {found}");
+    assert!(missing.is_empty(), "no row below \"Fixed\" of docs/limits.md:\n{}", missing.join("\n"));
 }

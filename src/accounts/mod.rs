@@ -56,7 +56,7 @@ use offer::Offer;
 pub use remote::Reach;
 use remote::Remote;
 
-/// A file with a password that is longer than this is none.
+/// A first line of a file with a password that is longer than this is none.
 const SECRET_FILE_BYTES_MAX: u64 = 4_096;
 
 /// Who wants to log in.
@@ -249,13 +249,15 @@ fn random<const OCTETS: usize>() -> Option<[u8; OCTETS]> {
 /// A password that stands in a file of its own.
 fn first_line(path: &std::path::Path) -> std::io::Result<config::Password> {
     use std::io::Read as _;
-    let mut text = zeroize::Zeroizing::new(String::new());
-    std::fs::File::open(path)?.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text)?;
-    let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() || line.contains('\0') {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "its first line is no password"));
+    let mut octets = zeroize::Zeroizing::new(Vec::new());
+    std::fs::File::open(path)?.take(SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut octets)?;
+    // Cut short, it would be another password.
+    let whole = octets.contains(&b'\n') || octets.len() as u64 <= SECRET_FILE_BYTES_MAX;
+    let line = octets.split(|octet| *octet == b'\n').next().filter(|_| whole).unwrap_or_default();
+    match str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)) {
+        Ok(line) if !line.is_empty() && !line.contains('\0') => Ok(config::Password::new(line.to_owned())),
+        _ => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "its first line is no password")),
     }
-    Ok(config::Password::new(line.to_owned()))
 }
 
 impl Current {

@@ -139,6 +139,7 @@ fn a_bad_line_refuses_the_file_and_is_named() {
     assert!(matches!(fault(&format!(":{BCRYPT_A}")), LineFault::Name(_)));
     assert!(matches!(fault(&format!(" otto:{BCRYPT_A}")), LineFault::Name(_)));
     assert!(matches!(fault(&format!("ot\tto:{BCRYPT_A}")), LineFault::Name(_)));
+    assert!(matches!(fault(&format!("{}:{BCRYPT_A}", "o".repeat(NAME_OCTETS_MAX + 1))), LineFault::Name(_)));
     assert_eq!(fault(&format!("otto:{BCRYPT_A}:::nologin")), LineFault::MoreFields);
     assert_eq!(fault("otto:hunter2"), LineFault::Hash(HashFault::Unknown));
     assert_eq!(PasswordFile::parse(b"anna:\xff").unwrap_err(), (1, LineFault::NotText));
@@ -162,6 +163,10 @@ fn a_file_on_disk_is_named_with_its_line_and_its_permissions() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(&path, "# nobody yet\n").unwrap();
     assert!(PasswordFile::load(&path).unwrap().warnings()[0].contains("holds no account"));
+    // Nothing of it is read.
+    std::fs::File::create(&path).unwrap().set_len(PASSWORD_FILE_BYTES_MAX + 1).unwrap();
+    let error = PasswordFile::load(&path).unwrap_err().to_string();
+    assert!(error.contains("larger than 67108864 octets"), "{error}");
 }
 
 #[test]
@@ -310,4 +315,20 @@ async fn a_name_without_keys_gets_some_that_stay_the_same() {
     }
     accounts.reload(one(&format!("anna:{SCRAM_PENCIL}\n")));
     assert_eq!(accounts.scram_keys("nobody").await.unwrap().0.iterations, 4_096);
+}
+
+#[test]
+fn a_secret_is_the_whole_first_line_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let read = |octets: &[u8]| {
+        std::fs::write(&path, octets).unwrap();
+        first_line(&path).map(|secret| secret.reveal().to_owned())
+    };
+    let longest = "x".repeat(4_096);
+    assert_eq!(read(format!("secret\r\n{longest}{longest}").as_bytes()).unwrap(), "secret");
+    assert_eq!(read(longest.as_bytes()).unwrap(), longest);
+    for octets in ["".as_bytes(), b"\nsecret", b"a\0b", b"\xff\n", format!("{longest}x\n").as_bytes()] {
+        assert!(read(octets).is_err(), "{octets:?}");
+    }
 }

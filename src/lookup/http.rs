@@ -90,6 +90,8 @@ mod tests {
         assert_eq!(answer(200, b"value \r\nmore"), Ok(Some("value".into())));
         assert_eq!(answer(200, b""), Ok(Some(String::new())));
         assert_eq!(answer(200, b"\xff"), Ok(Some(String::new())));
+        assert_eq!(answer(200, &[b'x'; VALUE_BYTES_MAX]), Ok(Some("x".repeat(VALUE_BYTES_MAX))));
+        assert_eq!(answer(200, &[b'x'; VALUE_BYTES_MAX + 1]), Ok(Some(String::new())), "it is there all the same");
         assert_eq!(answer(404, b""), Ok(None));
         for status in [201, 204, 301, 302, 400, 401, 403, 410, 429, 500, 503] {
             assert!(answer(status, b"").is_err(), "{status}");

@@ -18,14 +18,14 @@ use super::slots::{Range, SLOTS, ranges};
 use crate::config::RedisServer;
 
 /// Servers of a cluster; its own bound is a thousand.
-const SERVERS_MAX: usize = 1_000;
+pub(super) const SERVERS_MAX: usize = 1_000;
 /// How often one question may be told to go elsewhere.
-const POINTED_MAX: usize = 3;
+pub(super) const POINTED_MAX: usize = 3;
 /// How often the cluster is asked who has what: as things are, and while something is not as it should be.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-const LOOK_SOON: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(30);
+pub(super) const LOOK_SOON: Duration = Duration::from_secs(1);
 /// Not more often than this, whoever wants it.
-const LOOK_GAP: Duration = Duration::from_millis(200);
+pub(super) const LOOK_GAP: Duration = Duration::from_millis(200);
 
 /// A server that somebody looks after, for as long as this lives.
 #[derive(Debug)]

@@ -177,3 +177,30 @@ impl AsyncWrite for Bounded {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_says_very_much_unasked_is_left() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let nowhere = std::net::SocketAddr::from(([192, 0, 2, 1], 6_379));
+        let mut bounded = Bounded { stream: Stream::over(near, nowhere, nowhere), unasked: 0 };
+        tokio::spawn(async move { while far.write_all(&[b'x'; 1 << 16]).await.is_ok() {} });
+        let (mut heard, mut piece) = (0, vec![0; 1 << 16]);
+        let why = loop {
+            match bounded.read(&mut piece).await {
+                Ok(count) => heard += count,
+                Err(why) => break why,
+            }
+        };
+        assert!(why.to_string().contains("more than it was asked for"));
+        assert!(heard <= UNASKED_BYTES_MAX && heard + piece.len() > UNASKED_BYTES_MAX, "{heard}");
+        bounded.write_all(b"?").await.unwrap();
+        assert!(bounded.read(&mut piece).await.is_ok(), "who is asked may go on");
+    }
+}

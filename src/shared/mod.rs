@@ -14,6 +14,8 @@ mod node;
 mod password;
 mod script;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

@@ -18,14 +18,14 @@ use super::slots::pointed;
 use crate::config::RedisServer;
 
 /// To reach one server, with DNS, TLS and login.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Between two attempts, at first and at last.
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(100);
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How often it is seen whether a server that nobody asks is still there.
-const PROBE_EVERY: Duration = Duration::from_secs(2);
+pub(super) const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// Questions to one server at the same time; further ones are decided here at once.
-const QUESTIONS_MAX: usize = 10_000;
+pub(super) const QUESTIONS_MAX: usize = 10_000;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -135,6 +135,11 @@ async fn handshakes_violated() {
     let endless: &'static str = Box::leak("x".repeat(200_000).into_boxed_str());
     let server = serve(endless, |_, id| Some(format!("OK\t{id}\n")));
     assert_eq!(verify(&remote(&server, LONG)).await, Verdict::Unavailable);
+    for (lines, verdict) in [(150, good("anna")), (250, Verdict::Unavailable)] {
+        let long = format!("VERSION\t1\t2\nMECH\tPLAIN\n{}DONE\n", "COOKIE\tx\n".repeat(lines));
+        let server = serve(Box::leak(long.into_boxed_str()), |_, id| Some(format!("OK\t{id}\tuser=anna\n")));
+        assert_eq!(verify(&remote(&server, LONG)).await, verdict, "{lines}");
+    }
     let folder = tempfile::tempdir().unwrap();
     let nobody = Server { folder, heard: channel(1).1 };
     assert_eq!(verify(&remote(&nobody, LONG)).await, Verdict::Unavailable);

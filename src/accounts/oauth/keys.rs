@@ -134,3 +134,17 @@ fn named(algorithm: SignatureAlgorithm) -> Algorithm {
         SignatureAlgorithm::EdDsa => Algorithm::EdDSA,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn keys_that_are_too_large_or_too_small_are_left_out() {
+        for (octets, taken) in [(255, false), (256, true), (1_024, true), (1_025, false)] {
+            let jwk = serde_json::json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(vec![0x81; octets]), "e": "AQAB"});
+            assert_eq!(Key::read(jwk.as_object().unwrap()).is_some(), taken, "{octets}");
+        }
+    }
+}
