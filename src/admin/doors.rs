@@ -21,8 +21,8 @@ use crate::report::Metrics;
 /// There is no listening where `[admin]` wants it.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    #[error("cannot listen on {address} ([admin]): {source}")]
-    Address { address: SocketAddr, source: std::io::Error },
+    #[error("cannot listen on {address} ([admin]): {error}")]
+    Address { address: SocketAddr, error: std::io::Error },
     #[error(transparent)]
     Socket(#[from] SocketError),
 }
@@ -100,7 +100,7 @@ impl Doors {
             None => Next::Close,
             wanted if wanted == self.address.as_ref().map(|door| door.wanted) => Next::Keep,
             Some(address) => {
-                let failed = |source| AdminError::Address { address, source };
+                let failed = |error| AdminError::Address { address, error };
                 let listener = TcpListener::bind(address).await.map_err(failed)?;
                 let bound = listener.local_addr().map_err(failed)?;
                 Next::Open((address, listener, bound))

@@ -24,25 +24,25 @@ const PLACE_TRIES: u32 = 3;
 /// There can be no such socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    #[error("cannot listen at {} ([admin] socket): {source}; its folder has to be there, and the gateway's own", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("cannot listen at {} ([admin] socket): {error}; its folder has to be there, and the gateway's own", path.display())]
+    Io { path: PathBuf, error: io::Error },
     #[error("cannot listen at {} ([admin] socket): another gateway is listening there; stop it, or choose another path", .0.display())]
     Live(PathBuf),
     #[error("cannot listen at {} ([admin] socket): something is there that is no socket, and stays; move it away, or choose another path", .0.display())]
     Foreign(PathBuf),
     #[error(
-        "cannot listen at {} ([admin] socket): nobody can tell whether the socket there is still in use: {source}; \
+        "cannot listen at {} ([admin] socket): nobody can tell whether the socket there is still in use: {error}; \
          remove it if it is not",
         path.display()
     )]
-    Unknown { path: PathBuf, source: io::Error },
+    Unknown { path: PathBuf, error: io::Error },
     #[error("there is no group \"{0}\" on this machine ([admin] socket-group)")]
     NoGroup(String),
     #[error(
-        "the socket cannot be given to the group \"{group}\" ([admin] socket-group): {source}; the user that the gateway \
+        "the socket cannot be given to the group \"{group}\" ([admin] socket-group): {error}; the user that the gateway \
          runs as has to be in that group"
     )]
-    Group { group: String, source: io::Error },
+    Group { group: String, error: io::Error },
 }
 
 /// Which file this is, as long as it is there: a listening socket keeps its number from being given to another.
@@ -98,7 +98,7 @@ impl Made {
     /// # Errors
     /// What keeps it from being made.
     pub(super) fn new(settings: &config::AdminSocket) -> Result<Made, SocketError> {
-        let failed = |source| SocketError::Io { path: settings.path.clone(), source };
+        let failed = |error| SocketError::Io { path: settings.path.clone(), error };
         let parent = settings.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut private = tempfile::Builder::new();
         private.prefix(FOLDER_PREFIX).rand_bytes(FOLDER_RANDOM).permissions(Permissions::from_mode(0o700));
@@ -106,7 +106,7 @@ impl Made {
         let file = folder.path().join("s");
         let listener = UnixListener::bind(&file).map_err(failed)?;
         if let Some(group) = &settings.group {
-            let refused = |source| SocketError::Group { group: group.clone(), source };
+            let refused = |error| SocketError::Group { group: group.clone(), error };
             let found = Group::from_name(group).map_err(|error| refused(error.into()))?;
             let found = found.ok_or_else(|| SocketError::NoGroup(group.clone()))?;
             chown(&file, None, Some(found.gid.as_raw())).map_err(refused)?;
@@ -126,7 +126,7 @@ impl Made {
             match fs::hard_link(&self.file, &self.wanted) {
                 Ok(()) => return Ok(self.placed()),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => self.make_way().await?,
-                Err(source) => return Err(self.failed(source)),
+                Err(error) => return Err(self.failed(error)),
             }
         }
         Err(SocketError::Live(self.wanted))
@@ -140,7 +140,7 @@ impl Made {
         if own.path != self.wanted || !own.stands() {
             return self.place().await;
         }
-        fs::rename(&self.file, &self.wanted).map_err(|source| self.failed(source))?;
+        fs::rename(&self.file, &self.wanted).map_err(|error| self.failed(error))?;
         Ok(self.placed())
     }
 
@@ -148,8 +148,8 @@ impl Made {
         (self.listener, Placed { path: self.wanted, identity: self.identity })
     }
 
-    fn failed(&self, source: io::Error) -> SocketError {
-        SocketError::Io { path: self.wanted.clone(), source }
+    fn failed(&self, error: io::Error) -> SocketError {
+        SocketError::Io { path: self.wanted.clone(), error }
     }
 
     /// Removes the socket of a gateway that is dead.
@@ -158,7 +158,7 @@ impl Made {
         let found = match fs::symlink_metadata(&self.wanted) {
             Ok(found) => found,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(self.failed(source)),
+            Err(error) => return Err(self.failed(error)),
         };
         if !found.file_type().is_socket() {
             return Err(SocketError::Foreign(path()));
@@ -170,16 +170,16 @@ impl Made {
             Ok(_) => return Err(SocketError::Live(path())),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-            Err(source) => return Err(SocketError::Unknown { path: path(), source }),
+            Err(error) => return Err(SocketError::Unknown { path: path(), error }),
         }
         // Taken away first and looked at again: another gateway may have had the same thought.
         let aside = self.folder.path().join("dead");
-        fs::rename(&self.wanted, &aside).map_err(|source| self.failed(source))?;
+        fs::rename(&self.wanted, &aside).map_err(|error| self.failed(error))?;
         if Identity::of(&aside).is_ok_and(|taken| taken == looked_at) {
             tracing::info!(socket = %self.wanted.display(), "the admin socket of a gateway that is gone is replaced");
-            return fs::remove_file(&aside).map_err(|source| self.failed(source));
+            return fs::remove_file(&aside).map_err(|error| self.failed(error));
         }
-        fs::hard_link(&aside, &self.wanted).map_err(|source| self.failed(source))?;
+        fs::hard_link(&aside, &self.wanted).map_err(|error| self.failed(error))?;
         Err(SocketError::Live(path()))
     }
 }

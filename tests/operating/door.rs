@@ -109,6 +109,8 @@ fn the_socket_of_a_dead_gateway_is_replaced_and_nothing_else_is() {
     std::fs::write(&precious, "mail").unwrap();
     assert!(refused(&upstream, &precious).contains("something is there that is no socket"));
     assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mail");
+    let said = refused(&upstream, &gateway.folder.path().join("nowhere/admin.sock"));
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
 }
 
 #[test]
