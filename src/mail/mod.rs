@@ -13,7 +13,7 @@ pub use edit::Edit;
 pub use envelope::{Envelope, Recipient, Sender};
 pub use introduced::{Forwarded, Introduced, Proxied};
 pub use marks::{Marks, Symbol, Unmarked};
-pub use peer::{AuthFacts, Hello, PeerName, SessionFacts, TlsFacts};
+pub use peer::{AfterLogin, AuthFacts, Hello, PeerName, SessionFacts, TlsFacts};
 pub use ruled::Ruled;
 pub use verdict::{
     AbortReason, Action, Delivery, Ending, Fault, FaultKind, RecipientReply, Stage, Summary, UnknownCommand, Verdict,

@@ -68,6 +68,18 @@ pub struct AuthFacts {
     pub identity: Arc<str>,
 }
 
+/// Whether somebody has logged in from the client's address lately, elsewhere, where the listener takes that for leave to
+/// send. It is nobody's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterLogin {
+    /// Not that anybody said.
+    #[default]
+    No,
+    Yes,
+    /// Who would know cannot be asked.
+    Unknown,
+}
+
 /// A snapshot of the session: cheap to share, replaced (not changed) when a fact is added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionFacts {
@@ -82,9 +94,7 @@ pub struct SessionFacts {
     pub hello: Option<Hello>,
     pub tls: Option<Arc<TlsFacts>>,
     pub auth: Option<Arc<AuthFacts>>,
-    /// Somebody has logged in from this address lately, elsewhere, and the listener takes that for leave to send. It is
-    /// nobody's identity.
-    pub after_login: bool,
+    pub after_login: AfterLogin,
     /// What proxies and mail servers in front of us said.
     pub introduced: Option<Arc<Introduced>>,
 }
@@ -103,7 +113,7 @@ impl SessionFacts {
             hello: None,
             tls: None,
             auth: None,
-            after_login: false,
+            after_login: AfterLogin::No,
             introduced: None,
         }
     }

@@ -7,7 +7,7 @@ use super::access::plain;
 use super::sender::without_extension;
 use super::tables::Tables;
 use crate::config::{Relay, holds};
-use crate::mail::SessionFacts;
+use crate::mail::{AfterLogin, SessionFacts};
 use crate::smtp::ForwardPath;
 
 /// What the session is, as far as relaying is concerned.
@@ -17,6 +17,8 @@ pub enum Standing {
     Stranger,
     /// A trusted network, an authenticated session, or an address that has logged in elsewhere: may send anywhere.
     MayRelay,
+    /// One of the two: whether its address has logged in elsewhere cannot be told.
+    Unsure,
 }
 
 /// What a client has to show for itself beside its address.
@@ -27,6 +29,8 @@ pub enum Known {
     Login,
     /// Somebody has logged in elsewhere from its address, where the listener takes that.
     AfterLogin,
+    /// Whether somebody has, cannot be told.
+    Unsure,
 }
 
 impl Known {
@@ -34,8 +38,9 @@ impl Known {
     pub fn of(facts: &SessionFacts) -> Known {
         match (&facts.auth, facts.after_login) {
             (Some(_), _) => Known::Login,
-            (None, true) => Known::AfterLogin,
-            (None, false) => Known::Nothing,
+            (None, AfterLogin::Yes) => Known::AfterLogin,
+            (None, AfterLogin::Unknown) => Known::Unsure,
+            (None, AfterLogin::No) => Known::Nothing,
         }
     }
 }
@@ -43,10 +48,11 @@ impl Known {
 /// The standing of a client: known, or from a network the operator named.
 #[must_use]
 pub fn standing(relay: &Relay, address: IpAddr, known: Known) -> Standing {
-    if known != Known::Nothing || holds(&relay.trusted_networks, address) {
-        Standing::MayRelay
-    } else {
-        Standing::Stranger
+    match known {
+        _ if holds(&relay.trusted_networks, address) => Standing::MayRelay,
+        Known::Login | Known::AfterLogin => Standing::MayRelay,
+        Known::Unsure => Standing::Unsure,
+        Known::Nothing => Standing::Stranger,
     }
 }
 
@@ -59,6 +65,8 @@ pub enum Denied {
     Routing,
     /// An address literal names a host, not a domain of ours.
     Literal,
+    /// One of these, to whom may be a stranger or not: to be asked again.
+    Unsure,
 }
 
 /// Why a recipient may be passed on.
@@ -75,16 +83,21 @@ pub enum Permitted {
 /// Whether a recipient may be passed on.
 ///
 /// # Errors
-/// The reason for the 550.
+/// The reason for the 550, or for the 451 in doubt.
 pub fn permits(
     relay: &Relay,
     tables: &Tables,
     standing: Standing,
     recipient: &ForwardPath,
 ) -> Result<Permitted, Denied> {
-    if standing == Standing::MayRelay {
-        return Ok(Permitted::MayRelay);
+    match standing {
+        Standing::MayRelay => Ok(Permitted::MayRelay),
+        Standing::Stranger => permits_everybody(relay, tables, recipient),
+        Standing::Unsure => permits_everybody(relay, tables, recipient).map_err(|_| Denied::Unsure),
     }
+}
+
+fn permits_everybody(relay: &Relay, tables: &Tables, recipient: &ForwardPath) -> Result<Permitted, Denied> {
     let mailbox = match recipient {
         // RFC 5321 4.1.1.3: always ours to accept.
         ForwardPath::Postmaster(_) => return Ok(Permitted::Postmaster),

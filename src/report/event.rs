@@ -123,12 +123,12 @@ mod tests {
     use super::super::log::tests::{logged, timeless};
     use super::*;
     use crate::config::LogFormat;
-    use crate::mail::{Hello, PeerName};
+    use crate::mail::{AfterLogin, Hello, PeerName};
     use crate::smtp::sasl::Mechanism;
 
     fn facts() -> SessionFacts {
         SessionFacts {
-            after_login: false,
+            after_login: AfterLogin::No,
             id: "5f3a".into(),
             listener: "mx".into(),
             peer: "[2001:db8::1]:4711".parse().unwrap(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::escape::{Escaped, Style, quoted};
-use crate::mail::{AbortReason, Marks, PeerName, Recipient, SessionFacts, Stage, Symbol};
+use crate::mail::{AbortReason, AfterLogin, Marks, PeerName, Recipient, SessionFacts, Stage, Symbol};
 use crate::smtp::Reply;
 
 /// `log.level` can name it: `info,wasmilter::transaction=off`.
@@ -137,7 +137,7 @@ impl Transaction<'_> {
             client_certificate = tls.and_then(|tls| tls.client_subject.as_deref()),
             client_fingerprint = tls.and_then(|tls| tls.client_fingerprint.as_deref()),
             identity = facts.auth.as_ref().map(|auth| &*auth.identity),
-            after_login = (facts.after_login && facts.auth.is_none()).then_some(true),
+            after_login = (facts.after_login == AfterLogin::Yes && facts.auth.is_none()).then_some(true),
             sender = ?Sender(self.sender),
             recipients = ?Recipients(self.recipients),
             recipient_count = self.recipients.len(),
@@ -335,7 +335,7 @@ mod tests {
 
     fn facts() -> SessionFacts {
         SessionFacts {
-            after_login: false,
+            after_login: AfterLogin::No,
             id: "5f3a".into(),
             listener: "submission".into(),
             peer: "192.0.2.1:4711".parse().unwrap(),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::gateway::{Gateway, Generation};
+use crate::mail::AfterLogin;
 use crate::shared::Keys;
 
 impl Gateway {
@@ -39,11 +40,13 @@ impl Gateway {
 }
 
 impl Generation {
-    /// Whether that still counts, as far as it was told to another gateway. One that cannot be asked has seen nobody.
-    pub(super) async fn others_have_seen(&self, address: IpAddr) -> bool {
-        match self.shared.as_ref().and_then(Keys::of) {
-            Some(keys) => keys.knows_address(address).await.unwrap_or(false),
-            None => false,
+    /// Whether that still counts, as far as it was told to another gateway.
+    pub(super) async fn others_have_seen(&self, address: IpAddr) -> AfterLogin {
+        let Some(keys) = self.shared.as_ref().and_then(Keys::of) else { return AfterLogin::No };
+        match keys.knows_address(address).await {
+            Ok(true) => AfterLogin::Yes,
+            Ok(false) => AfterLogin::No,
+            Err(_) => AfterLogin::Unknown,
         }
     }
 }

@@ -38,7 +38,7 @@ impl Session {
                 }
                 Edit::AddRecipient { recipient, beyond_relay } | Edit::ReplaceRecipient { recipient, beyond_relay } => {
                     match self.permitted(self.standing(), &recipient.path) {
-                        Err(doubt) if !beyond_relay && doubt == replies::LOOKUP_FAILED => return Err(doubt),
+                        Err(doubt) if !beyond_relay && doubt.code < 500 => return Err(doubt),
                         Err(_) if !beyond_relay => return Err(replies::RELAY_DENIED),
                         _ => {}
                     }

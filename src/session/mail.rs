@@ -31,8 +31,12 @@ impl Session {
         if listener.require_tls && self.facts.tls.is_none() {
             return self.refuse(replies::TLS_REQUIRED);
         }
-        if listener.auth == ListenerAuth::Required && Known::of(&self.facts) == Known::Nothing {
-            return self.refuse(replies::AUTH_REQUIRED);
+        if listener.auth == ListenerAuth::Required {
+            match Known::of(&self.facts) {
+                Known::Login | Known::AfterLogin => {}
+                Known::Unsure => return self.say(replies::STANDING_UNKNOWN),
+                Known::Nothing => return self.refuse(replies::AUTH_REQUIRED),
+            }
         }
         if self.limits.messages.is_some_and(|max| self.transactions >= max) {
             return self.part(replies::TOO_MANY_MESSAGES, AbortReason::Refused);

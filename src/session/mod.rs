@@ -32,7 +32,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::{Config, Limits, Listener, Protocol};
-use crate::mail::{AbortReason, Envelope, SessionFacts, TlsFacts};
+use crate::mail::{AbortReason, AfterLogin, Envelope, SessionFacts, TlsFacts};
 use crate::policy;
 use crate::policy::relay::{Known, Standing};
 use crate::policy::tables::Tables;
@@ -164,8 +164,8 @@ impl Session {
         self.rules.listener().after_login && !inside
     }
 
-    /// Somebody has, or nobody. To be said before each command as long as it [matters](Session::asks_after_login).
-    pub fn set_after_login(&mut self, after_login: bool) {
+    /// Somebody has, or nobody, or nobody knows. To be said before each command as long as it [matters](Session::asks_after_login).
+    pub fn set_after_login(&mut self, after_login: AfterLogin) {
         if self.asks_after_login() && self.facts.after_login != after_login {
             Arc::make_mut(&mut self.facts).after_login = after_login;
         }

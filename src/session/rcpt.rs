@@ -82,6 +82,7 @@ impl Session {
                 Denied::NotOurs => replies::RELAY_DENIED,
                 Denied::Routing => replies::ROUTING_DENIED,
                 Denied::Literal => replies::LITERAL_DENIED,
+                Denied::Unsure => replies::STANDING_UNKNOWN,
             }),
             Judged::Ask(_) | Judged::Doubt => Err(replies::LOOKUP_FAILED),
         }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{Limits, holds};
-use crate::mail::{AuthFacts, Forwarded, Hello, PeerName, SessionFacts, Stage, TlsFacts, Verdict};
+use crate::mail::{AfterLogin, AuthFacts, Forwarded, Hello, PeerName, SessionFacts, Stage, TlsFacts, Verdict};
 use crate::smtp::sasl::Name;
 use crate::smtp::xclient::{Attributes, Told, XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES};
 use crate::smtp::{Reply, replies};
@@ -163,7 +163,7 @@ fn introduced(before: &SessionFacts, said: Attributes) -> SessionFacts {
         hello: said.helo.and_then(Told::known).map(|name| Hello { name, extended }),
         tls: before.tls.as_deref().map(of_the_speaker),
         // Of another address, as long as nobody has asked.
-        after_login: false,
+        after_login: AfterLogin::No,
         auth: login.map(|identity| Arc::new(AuthFacts { mechanism: Name::XCLIENT, identity })),
         introduced: Some(Arc::new(history)),
     }

@@ -179,7 +179,7 @@ async fn a_maildir_holds_whole_messages_only() {
 #[tokio::test]
 async fn the_upstream_leg_and_the_sink_understand_each_other() {
     use crate::config;
-    use crate::mail::{AuthFacts, Hello, PeerName, SessionFacts};
+    use crate::mail::{AfterLogin, AuthFacts, Hello, PeerName, SessionFacts};
     use crate::net::dial::Tcp;
     use crate::net::dns::Resolver;
     use crate::net::hosts::Hosts;
@@ -209,7 +209,7 @@ async fn the_upstream_leg_and_the_sink_understand_each_other() {
     .unwrap();
     let upstream = Upstream::new(&settings, "gw.test", &timeouts, resolver, std::sync::Arc::new(Tcp)).unwrap();
     let mut who = SessionFacts {
-        after_login: false,
+        after_login: AfterLogin::No,
         id: "abc".into(),
         listener: "mx".into(),
         peer: "[2001:db8::7]:4321".parse().unwrap(),

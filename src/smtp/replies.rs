@@ -253,6 +253,9 @@ pub const FILTER_DEFERRED: Reply = say(451, (4, 7, 1), "Not accepted for now, tr
 pub const FILTER_DISCONNECTED: Reply = say(421, (4, 7, 1), "Closing the connection by local policy");
 /// Who would know of a recipient is away.
 pub const LOOKUP_FAILED: Reply = say(451, (4, 3, 0), "Cannot look this recipient up for now, try again later");
+/// Whether the client may send elsewhere depends on something that cannot be asked.
+pub const STANDING_UNKNOWN: Reply =
+    say(451, (4, 3, 0), "Cannot tell for now whether you may send there, try again later");
 /// A filter failed, and its configuration asks for `defer`.
 pub const FILTER_FAULT: Reply = say(451, (4, 3, 0), "Cannot examine this for now, try again later");
 /// A filter failed, and its configuration asks for `reject`.

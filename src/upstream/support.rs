@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::Upstream;
 use crate::config::{self as types, CertificateFiles, Identify, Timeouts, TlsFiles, TlsVersion, UpstreamTls};
-use crate::mail::{Hello, PeerName, SessionFacts};
+use crate::mail::{AfterLogin, Hello, PeerName, SessionFacts};
 use crate::net::dial::Tcp;
 use crate::net::dns::Resolver;
 use crate::net::hosts::Hosts;
@@ -25,7 +25,7 @@ use crate::net::tls::{self, Acceptor};
 /// 192.0.2.7:4321, client.test, EHLO client.test.
 pub(super) fn client() -> SessionFacts {
     SessionFacts {
-        after_login: false,
+        after_login: AfterLogin::No,
         id: "abc".into(),
         listener: "mx".into(),
         peer: "192.0.2.7:4321".parse().unwrap(),

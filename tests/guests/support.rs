@@ -11,7 +11,8 @@ use wasmilter::chain::{Call, Chain, Context, Held, Outcome, SessionChain};
 use wasmilter::config;
 use wasmilter::filter::Outside;
 use wasmilter::mail::{
-    AbortReason, Action, Ending, Envelope, Hello, PeerName, Recipient, Sender, SessionFacts, Summary, Verdict,
+    AbortReason, Action, AfterLogin, Ending, Envelope, Hello, PeerName, Recipient, Sender, SessionFacts, Summary,
+    Verdict,
 };
 use wasmilter::smtp::{ForwardPath, Params, ReversePath};
 
@@ -196,7 +197,7 @@ pub(crate) struct Session {
 
 pub(crate) fn session(chain: &Arc<Chain>) -> Session {
     let facts = SessionFacts {
-        after_login: false,
+        after_login: AfterLogin::No,
         id: "s1".into(),
         listener: "mx".into(),
         peer: SocketAddr::from(([192, 0, 2, 7], 4711)),

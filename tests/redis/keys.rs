@@ -144,18 +144,19 @@ fn with_filter(more: &str) -> String {
 /// `wasmilter seen` at one gateway lets a device send at the other; so does whoever writes it to Redis.
 #[test]
 fn who_was_seen_at_one_gateway_may_send_at_the_other() {
-    let (upstream, redis) = (Upstream::start(), Redis::start());
+    let (upstream, mut redis) = (Upstream::start(), Redis::start());
     let [one, other] = [(); 2].map(|()| {
         let gateway = Gateway::start(upstream.address, &format!("after-login = true\n{}", sharing(&redis, "")));
         until("the shared state is there", || is_up(&gateway));
         gateway
     });
-    let may_send = |gateway: &Gateway| {
+    let sends_to = |gateway: &Gateway, recipient: &str| {
         let mut client = Client::connect(gateway.mx);
         assert!(client.say("EHLO client.test").starts_with("250 "));
         assert!(client.say("MAIL FROM:<a@client.test>").starts_with("250 "));
-        client.say("RCPT TO:<b@elsewhere.test>").starts_with("250 ")
+        client.say(&format!("RCPT TO:<{recipient}>"))
     };
+    let may_send = |gateway: &Gateway| sends_to(gateway, "b@elsewhere.test").starts_with("250 ");
     assert!(!may_send(&one) && !may_send(&other));
     let mut seen = std::process::Command::new(env!("CARGO_BIN_EXE_wasmilter"));
     seen.args(["seen", "127.0.0.1", "--for", "10min", "--admin", &one.admin.to_string()]);
@@ -164,6 +165,12 @@ fn who_was_seen_at_one_gateway_may_send_at_the_other() {
     assert!(may_send(&one));
     redis.say(&["DEL", "wasmilter:seen:127.0.0.1"]);
     assert!(!may_send(&other));
+    assert!(sends_to(&other, "b@elsewhere.test").starts_with("550 5.7.1 "));
     redis.say(&["SET", "wasmilter:seen:127.0.0.1", "1", "EX", "600"]);
     assert!(may_send(&other));
+    // Now nobody can tell, but for the gateway that was told itself.
+    redis.kill();
+    assert!(sends_to(&other, "b@elsewhere.test").starts_with("451 4.3.0 "));
+    assert!(sends_to(&other, "b@example.org").starts_with("250 "));
+    assert!(may_send(&one));
 }

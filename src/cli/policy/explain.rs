@@ -177,6 +177,7 @@ fn by_relay(config: &Config, tables: &Tables, client: &Client, logged_in: bool, 
         Ok(Permitted::Ours) => format!("the domain is yours{}", known()),
         Err(Denied::NotOurs) => "a stranger, and the domain is not yours".to_owned(),
         Err(Denied::Routing) => "a stranger, and the local part leads elsewhere".to_owned(),
+        Err(Denied::Unsure) => "whether its address has logged in elsewhere cannot be told".to_owned(),
         Err(Denied::Literal) => "a stranger, and an address literal is no domain of yours".to_owned(),
     }
 }

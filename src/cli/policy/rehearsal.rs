@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::{Config, Listener, ListenerTls, Protocol, ProxyTls};
-use crate::mail::{self, Proxied, Ruled, SessionFacts, TlsFacts, Verdict};
+use crate::mail::{self, AfterLogin, Proxied, Ruled, SessionFacts, TlsFacts, Verdict};
 use crate::policy;
 use crate::policy::tables::{Found, Lookup, Tables};
 use crate::session::{BodyOutcome, Errand, Identity, Input, KeysFound, Relayed, Rules, Session, Step};
@@ -159,7 +159,7 @@ pub(crate) fn rehearse<L: AsRef<[u8]>>(
     let rules = Rules { config: Arc::clone(config), listener: client.listener, tables: tables.clone() };
     let facts = facts(&listener.name, client);
     let mut session = Session::new(rules, Arc::new(limits), Arc::new(facts));
-    session.set_after_login(client.after_login);
+    session.set_after_login(if client.after_login { AfterLogin::Yes } else { AfterLogin::No });
     // Whatever mechanisms there are, the one that is said here is among them.
     let here = Mechanisms::PASSWORDS.or(Mechanisms::TOKENS).or(Mechanisms::CERTIFICATES);
     let served = match client.login.as_ref().map(|login| login.by) {

@@ -55,6 +55,7 @@ fn standing(session: &SessionFacts, trusted: bool) -> Fact {
         (Known::Login, _) => "authenticated",
         (_, true) => "trusted-network",
         (Known::AfterLogin, false) => "after-login",
+        (Known::Unsure, false) => "unknown",
         (Known::Nothing, false) => "stranger",
     };
     fact("standing", outcome, &[("identity", session.auth.as_ref().map(|auth| auth.identity.to_string()))])

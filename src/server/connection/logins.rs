@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::accounts::{Client, Turn, Verification};
+use crate::mail::AfterLogin;
 use crate::session::{Identity, Input, KeysFound, Relayed, Step};
 use crate::smtp::sasl::{Name, Secret};
 
@@ -70,10 +71,13 @@ impl Connection {
 
     /// Whether somebody has logged in from the client's address elsewhere, as far as it matters to this line: other
     /// gateways are asked when a transaction begins.
-    pub(super) async fn is_seen(&mut self, line: Range<usize>) -> bool {
+    pub(super) async fn is_seen(&mut self, line: Range<usize>) -> AfterLogin {
         let address = self.session.facts().peer.ip();
+        if self.gateway.has_seen(address) {
+            return AfterLogin::Yes;
+        }
         let begins = self.io.input(line).get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
-        self.gateway.has_seen(address) || (begins && Box::pin(self.generation.others_have_seen(address)).await)
+        if begins { Box::pin(self.generation.others_have_seen(address)).await } else { AfterLogin::No }
     }
 
     fn relayed(&mut self, turn: Turn) -> Step {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::mail::PeerName;
+use crate::mail::{AfterLogin, PeerName};
 
 const CLIENTS: u64 = 240;
 const AT_ONCE: u64 = 8;
@@ -58,7 +58,7 @@ fn facts(number: u64, dice: &mut Dice) -> SessionFacts {
         identity: format!("n{number}.").into(),
     });
     SessionFacts {
-        after_login: false,
+        after_login: AfterLogin::No,
         id: format!("n{number}.").into(),
         peer: format!("192.0.2.1:{}", 10_000 + number).parse().unwrap(),
         peer_name,
