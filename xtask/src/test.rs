@@ -141,7 +141,7 @@ fn clippy() -> Outcome {
     run(cargo(&["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     // Those that `cargo test` alone leaves out are no targets to `--all-targets`.
     let apart = ["--test", "accounts", "--test", "postfix", "--test", "redis", "--test", "sdks"];
-    run(cargo(&[&["clippy", "--quiet", "--locked"], &apart[..], &["--", "-D", "warnings"]].concat()))
+    run(cargo(&[&["clippy", "--quiet", "--locked", "--workspace"], &apart[..], &["--", "-D", "warnings"]].concat()))
 }
 
 /// For the guests' own target and for this machine, where their tests run.
@@ -181,13 +181,13 @@ fn sdks() -> Outcome {
     let mut python = command("python3", &["-B", "-m", "unittest", "-q"]);
     python.current_dir(root().join("filters/sdk-python"));
     run(python)?;
-    run(cargo(&["test", "--locked", "--test", "sdks"]))
+    run(cargo(&["test", "--locked", "--workspace", "--test", "sdks"]))
 }
 
 fn redis() -> Outcome {
     tools::wasm_targets()?;
     tools::redis_programs()?;
-    run(cargo(&["test", "--locked", "--test", "redis"]))
+    run(cargo(&["test", "--locked", "--workspace", "--test", "redis"]))
 }
 
 fn fuzz() -> Outcome {
@@ -201,7 +201,7 @@ fn accounts() -> Outcome {
     if !tools::is_root()? {
         return Err("Dovecot starts for root only: run this step as root".into());
     }
-    let mut test = cargo(&["test", "--locked", "--test", "accounts"]);
+    let mut test = cargo(&["test", "--locked", "--workspace", "--test", "accounts"]);
     test.env("OIDC_PROVIDER", tools::oidc_provider()?);
     run(test)
 }
@@ -211,7 +211,7 @@ fn postfix() -> Outcome {
     if !tools::is_root()? {
         return Err("Postfix starts for root only: run this step as root".into());
     }
-    let mut test = cargo(&["test", "--locked", "--test", "postfix"]);
+    let mut test = cargo(&["test", "--locked", "--workspace", "--test", "postfix"]);
     test.env("EXIM", tools::exim()?);
     run(test)
 }
