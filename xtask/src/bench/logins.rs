@@ -72,6 +72,7 @@ fn attack(client: &Path, gateway: &Gateway, name: &str, text: &mut String) -> Ou
     let mut attack = attack.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|why| why.to_string())?;
     let mut meanwhile = Vec::new();
     while attack.try_wait().map_err(|why| why.to_string())?.is_none() {
+        #[expect(clippy::disallowed_methods, reason = "a measurement of something that goes on by itself")]
         std::thread::sleep(PAUSE);
         meanwhile.push(logins(client, gateway, people)?);
     }
