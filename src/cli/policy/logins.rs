@@ -111,12 +111,12 @@ fn commands(sender: &str) -> [String; 2] {
 /// A line for each login, and for each answer that its proofs do not have in common.
 fn told(report: &mut Report, logins: &[Login], all: &[Heard<'_>]) {
     for login in logins {
-        let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+        let mut lines: Vec<(String, Vec<String>)> = Vec::new();
         for heard in all.iter().filter(|heard| heard.login.name == login.name) {
             let gets = gets(heard);
             match lines.iter_mut().find(|(known, _)| *known == gets) {
-                Some((_, proofs)) => proofs.push(&heard.proof.shown),
-                None => lines.push((gets, vec![&heard.proof.shown])),
+                Some((_, proofs)) => proofs.push(heard.proof.shown()),
+                None => lines.push((gets, vec![heard.proof.shown()])),
             }
         }
         for (gets, proofs) in lines {
@@ -166,7 +166,7 @@ fn in_clear(trials: &Trials<'_>, report: &mut Report, listener: &Listener, all: 
         seen.push(heard.proof.by);
         let client = Client { tls: false, ..heard.client.clone() };
         match trials.said(&client, &commands("<>")) {
-            Outcome::Relayed(_) => report.surprise(&format!("a login in clear by {} relays", heard.proof.shown)),
+            Outcome::Relayed(_) => report.surprise(&format!("a login in clear by {} relays", heard.proof.shown())),
             Outcome::Refused(reply) if seen.len() == 1 => {
                 report.line(&format!("  a login in clear: does not relay: {reply}"));
             }
@@ -180,7 +180,7 @@ fn escaping(report: &mut Report, listener: &Listener, all: &[Heard<'_>]) {
     let held = listener.sender_login.as_ref().is_some_and(|rule| !rule.would);
     let unnamed = || all.iter().filter(|heard| heard.login.kind != Kind::Named);
     for heard in unnamed().filter(|heard| heard.login.kind != Kind::Ours) {
-        let who = format!("login {} by {}", shown(heard.login), heard.proof.shown);
+        let who = format!("login {} by {}", shown(heard.login), heard.proof.shown());
         let owned: Vec<&str> = [Sender::Ours, Sender::Foreign]
             .into_iter()
             .filter(|sender| held && heard.relays(*sender))
@@ -212,7 +212,7 @@ fn beyond(trials: &Trials<'_>, report: &mut Report, all: &[Heard<'_>]) {
     for heard in all.iter().filter(|heard| !heard.answers.iter().any(|(_, outcome)| outcome.is_relayed())) {
         let relayed = trials.beyond(&heard.client, "<>").unwrap_or_default();
         if !relayed.is_empty() {
-            let who = format!("login {} by {}", shown(heard.login), heard.proof.shown);
+            let who = format!("login {} by {}", shown(heard.login), heard.proof.shown());
             report.relayed(&format!("{who} is held to some recipients, and yet relays"), &relayed);
         }
     }

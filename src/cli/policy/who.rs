@@ -155,16 +155,25 @@ fn rules_of<'c>(config: &'c Config, listener: &Listener) -> impl Iterator<Item =
 #[derive(Debug, Clone)]
 pub(super) struct Proof {
     pub(super) by: By,
-    /// "password (users, directory)"
-    pub(super) shown: String,
+    what: String,
+    /// Those that no rule can tell apart.
+    backends: Vec<String>,
     /// Whose names it can prove; empty: anybody's.
     domains: Vec<String>,
 }
 
 impl Proof {
     fn new(by: By, what: &str, backend: &str) -> Proof {
-        let shown = if backend.is_empty() { what.to_owned() } else { format!("{what} ({backend})") };
-        Proof { by, shown, domains: Vec::new() }
+        let backends = Some(backend).filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect();
+        Proof { by, what: what.to_owned(), backends, domains: Vec::new() }
+    }
+
+    /// "password (users, directory)"
+    pub(super) fn shown(&self) -> String {
+        if self.backends.is_empty() {
+            return self.what.clone();
+        }
+        format!("{} ({})", self.what, self.backends.join(", "))
     }
 
     /// Whether a login of this name can be had so.
@@ -179,8 +188,19 @@ impl Proof {
     }
 }
 
-/// Every way to log in at a listener, one for each backend and class of mechanisms.
+/// Every way to log in at a listener: one for each class of mechanisms, of all the backends where it proves the same.
 pub(super) fn proofs(config: &Config, listener: &Listener) -> Vec<Proof> {
+    let mut proofs: Vec<Proof> = Vec::new();
+    for proof in proofs_of_each(config, listener) {
+        match proofs.iter_mut().find(|known| known.by == proof.by && known.domains == proof.domains) {
+            Some(known) => known.backends.extend(proof.backends),
+            None => proofs.push(proof),
+        }
+    }
+    proofs
+}
+
+fn proofs_of_each(config: &Config, listener: &Listener) -> Vec<Proof> {
     let mut proofs = Vec::new();
     let auth = config.auth.as_ref().filter(|_| listener.auth != ListenerAuth::Off);
     if let Some(auth) = auth {

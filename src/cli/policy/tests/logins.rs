@@ -50,6 +50,10 @@ fn every_way_to_log_in_is_tried() {
     let (text, surprising) = text_of(|text| text.replace("auth = { password-file = \"p\" }\n", "") + dovecot);
     assert_eq!(surprising, 0, "{text}");
     says(&text, &["by password (mailboxes), CRAM-MD5 (mailboxes): relays to anywhere"]);
+    let file = |name: &str| format!("[[auth.backend]]\nname = \"{name}\"\nkind = \"file\"\npath = \"{name}\"\n");
+    let files = file("people") + &file("guests");
+    let (text, _) = text_of(|text| text.replace("auth = { password-file = \"p\" }\n", "") + &files);
+    says(&text, &["by password (people, guests): relays to anywhere"]);
 }
 
 #[test]
