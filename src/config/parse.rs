@@ -7,7 +7,7 @@ use super::behind::{Route, Upstream};
 use super::delegation::PolicyService;
 use super::edge::TlsVersion;
 use super::limit::Limit;
-use super::problem::{ConfigErrors, Problem, Warning};
+use super::problem::{ConfigErrors, Problem, Span, Warning};
 use super::read::table::TableNames;
 use super::read::{
     access, auth, bounds, delegation, edge, filter, limit, listener, relay, route, service, state, table, upstream,
@@ -76,7 +76,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     // A section with a mistake in it is a section.
     let tls_given = tls_section.present().then(|| tls.as_ref().map(|tls| tls.min_version).unwrap_or_default());
     let upstreams = upstream::read_all(top);
-    let (tables, table_names) = tables(top);
+    let (tables, table_names, in_redis) = tables(top);
     let known_tables = table::names(&tables, &table_names);
     let relay = relay::read(&top.section("relay", &schema::RELAY), &known_tables);
     let auth = auth::read(&top.section("auth", &schema::AUTH), upstreams.as_deref());
@@ -95,7 +95,7 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let limit_shape = ("limit", "limit", &schema::LIMIT);
     let rate_limits = named(top, limit_shape, hosts, |limit: &Limit| &limit.name, limit::read);
     let alarm_command = limit::alarm(&top.section("alarm", &schema::ALARM), &rate_limits);
-    let state = state::read(&top.section("state", &schema::STATE));
+    let state = state::read(&top.section("state", &schema::STATE), &in_redis);
     let timeouts = bounds::timeouts(&top.section("timeouts", &schema::TIMEOUTS));
     let engine = service::engine(&top.section("engine", &schema::ENGINE));
     let spool = service::spool(&top.section("spool", &schema::SPOOL));
@@ -151,10 +151,13 @@ fn hostname(top: &Section<'_>) -> Option<String> {
     Some(name)
 }
 
-fn tables(top: &Section<'_>) -> (Vec<Table>, Vec<String>) {
+/// And all their names, and where it is said of one that it is in Redis.
+fn tables(top: &Section<'_>) -> (Vec<Table>, Vec<String>, Vec<Span>) {
     let sections = top.named_sections("table", &schema::TABLE);
+    let in_redis = sections.iter().filter_map(|(_, section)| Some(section.value("redis")?.head())).collect();
     let names = sections.iter().map(|(name, _)| name.get_ref().to_string()).collect();
-    (sections.iter().filter_map(|(name, section)| table::read(name.get_ref(), section)).collect(), names)
+    let tables = sections.iter().filter_map(|(name, section)| table::read(name.get_ref(), section)).collect();
+    (tables, names, in_redis)
 }
 
 fn filters(top: &Section<'_>, tables: &TableNames, upstreams: Option<&[Upstream]>) -> (Vec<Filter>, Vec<String>) {

@@ -346,13 +346,15 @@ pub(super) const EDIT: Shape =
 
 pub(super) const TABLE: Shape = Shape {
     title: "[table.NAME]",
-    keys: &["kind", "entries", "file", "url", "ca", "ldap", "timeout", "concurrent", "keep", "keep-missing"],
+    keys: &["kind", "entries", "file", "url", "ca", "ldap", "redis", "timeout", "concurrent", "keep", "keep-missing"],
 };
 
 pub(super) const TABLE_LDAP: Shape = Shape {
     title: "[table.NAME.ldap]",
     keys: &["url", "starttls", "ca", "base", "filter", "bind-dn", "password-file"],
 };
+
+pub(super) const TABLE_REDIS: Shape = Shape { title: "[table.NAME.redis]", keys: &["set", "hash", "prefix"] };
 
 pub(super) const ENGINE: Shape = Shape {
     title: "[engine]",
@@ -403,6 +405,7 @@ pub(super) const ALL: &[&Shape] = &[
     &EDIT,
     &TABLE,
     &TABLE_LDAP,
+    &TABLE_REDIS,
     &ENGINE,
     &SPOOL,
     &RESOLVER,

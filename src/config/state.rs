@@ -25,8 +25,8 @@ pub struct Snapshot {
 /// How the servers of a Redis are reached, and what is in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedState {
-    /// In their order; never empty. Without `cluster` the first that takes writes is used, with it they are asked who else
-    /// belongs to it.
+    /// In their order; never empty. Without `cluster` the first that takes writes is used (or answers, where nothing is
+    /// written); with it they are asked who else belongs to it.
     pub servers: Vec<RedisServer>,
     /// From the first octet, to all of them, with a certificate that verifies.
     pub tls: bool,
@@ -46,6 +46,14 @@ pub struct SharedState {
     pub limits: bool,
     /// What filters keep.
     pub kv: bool,
+}
+
+impl SharedState {
+    /// Whether anything is ever written there. Tables are only read.
+    #[must_use]
+    pub const fn is_written(&self) -> bool {
+        self.limits || self.kv
+    }
 }
 
 /// One server of them.

@@ -53,4 +53,17 @@ pub enum AskedService {
     Http { url: String, base: Url, ca: Option<PathBuf> },
     /// An entry that the filter finds is a yes.
     Ldap(LdapAccounts),
+    /// By the servers of `[state]`, and in their time.
+    Redis(RedisTable),
+}
+
+/// Where the entries of a table stand in Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisTable {
+    /// Members of the set of this name.
+    Set(String),
+    /// Fields of the hash of this name, with what is beside each.
+    Hash(String),
+    /// Keys that begin with this, with what each holds.
+    Prefix(String),
 }

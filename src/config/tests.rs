@@ -101,7 +101,7 @@ fn the_examples_of_the_reference_are_right() {
             "file" => &["entries = { \"198"],
             "address" => &["address = \"127.0.0.1:10025\""],
             "bind-dn" => &["search = {"],
-            "ldap" => &["url = \"https://directory"],
+            "ldap" | "redis" => &["url = \"https://directory"],
             _ => &[],
         };
         let text: String = REFERENCE
@@ -164,6 +164,7 @@ fn keys_shown() -> std::collections::BTreeSet<(String, String)> {
             "except" => "[limit.except]",
             "search" => "[auth.backend.search]",
             "ldap" => "[table.NAME.ldap]",
+            "redis" => "[table.NAME.redis]",
             "address" => "[upstream.address]",
             _ => "[network.limits]",
         };
@@ -193,6 +194,7 @@ fn the_reference_has_every_key_and_its_reader() {
     let text = text.replace("\nhttp = false\n", "\nhttp = { urls = [] }\n");
     let text = text.replace("address = \"127.0.0.1:10025\"", "address = [{ address = \"127.0.0.1:10025\" }]");
     let text = text + "\n[table.by-ldap.ldap]\nurl = \"ldaps://l.test\"\nbase = \"\"\nfilter = \"(uid=%u)\"\n";
+    let text = text + "[table.in-redis]\nredis = { hash = \"people\" }\n";
     let asked = parse::keys_asked_for(&text);
     for shape in schema::ALL {
         for key in shape.keys {
@@ -236,4 +238,14 @@ fn a_provider_is_named_where_it_is_the_only_one_and_asked_by_tls() {
     }
     assert_eq!(page(&provider("near", "issuer = \"http://127.0.0.1:8080\"")), None, "not by TLS");
     assert_eq!(page(people), None);
+}
+
+#[test]
+fn names_in_redis_are_bounded() {
+    let table = |name: &str| {
+        let state = "[state]\nredis = \"redis://127.0.0.1\"\nshare = []\n[table.t]\nredis = { prefix = ";
+        read(&format!("{}{state}\"{name}\" }}\n", include_str!("../../config/minimal.toml")))
+    };
+    assert!(table("x").is_ok() && table(&"x".repeat(255)).is_ok());
+    assert!(table(&"x".repeat(256)).is_err() && table("").is_err());
 }

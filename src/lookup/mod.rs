@@ -20,6 +20,7 @@ use crate::config::{self, AskedService, AskedTable, TableSource};
 use crate::net::tls::TlsError;
 use crate::policy::tables::{Found, Wanted};
 use crate::report::{Metrics, Seldom};
+use crate::shared::{Entries, Shared};
 use crate::state::answers::Answers;
 
 /// Octets of a key that is asked for; a longer one is in no table.
@@ -60,15 +61,22 @@ struct Table {
 }
 
 impl Lookups {
+    /// `shared`: where tables are that are in Redis.
+    ///
     /// # Errors
     /// A file that one of them names cannot be read or used.
-    pub fn new(tables: &[config::Table], reach: &Reach<'_>, instead: &Sources) -> Result<Lookups, LookupError> {
+    pub fn new(
+        tables: &[config::Table],
+        reach: &Reach<'_>,
+        shared: Option<&Arc<Shared>>,
+        instead: &Sources,
+    ) -> Result<Lookups, LookupError> {
         let mut all = BTreeMap::new();
         for table in tables {
             let TableSource::Asked(settings) = &table.source else { continue };
             let source = match instead.get(&table.name) {
                 Some(source) => Arc::clone(source),
-                None => source(table, settings, reach)
+                None => source(table, settings, reach, shared)
                     .map_err(|why| LookupError { table: table.name.clone(), why: why.to_string() })?,
             };
             let places = Semaphore::new(usize::try_from(settings.concurrent_max).unwrap_or(1));
@@ -92,6 +100,7 @@ fn source(
     table: &config::Table,
     settings: &AskedTable,
     reach: &Reach<'_>,
+    shared: Option<&Arc<Shared>>,
 ) -> Result<Arc<dyn Source>, Box<dyn std::error::Error>> {
     Ok(match &settings.service {
         AskedService::Http { url, base, ca } => {
@@ -102,12 +111,19 @@ fn source(
             let directory: Result<Directory, BackendError> = Directory::new(&table.name, ldap, reach);
             Arc::new(directory?)
         }
+        AskedService::Redis(place) => Arc::new(Entries::of(shared.ok_or("there is no [state] redis")?, place)),
     })
 }
 
 impl Source for Directory {
     fn ask<'a>(&'a self, key: &'a str) -> Said<'a> {
         Box::pin(async { Ok(self.holds(key).await?.then(String::new)) })
+    }
+}
+
+impl Source for Entries {
+    fn ask<'a>(&'a self, key: &'a str) -> Said<'a> {
+        Box::pin(self.find(key))
     }
 }
 

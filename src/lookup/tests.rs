@@ -45,7 +45,7 @@ impl Asked {
         let instead = [("people".to_owned(), Arc::clone(&source) as Arc<dyn Source>)].into();
         let (resolver, dialer) = (Resolver::new(&config.resolver).unwrap(), Arc::new(Tcp) as Arc<dyn Dial>);
         let reach = Reach { upstreams: None, resolver: &resolver, dialer: &dialer };
-        let lookups = Lookups::new(&config.tables, &reach, &instead).unwrap();
+        let lookups = Lookups::new(&config.tables, &reach, None, &instead).unwrap();
         Asked { lookups, source, metrics: Metrics::detached().unwrap() }
     }
 
@@ -80,6 +80,16 @@ async fn answers_are_kept_both_ways_for_their_time_and_doubt_is_not() {
     assert_eq!((table.ask("a").await, table.asked()), (Found::Held("value".into()), 4));
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(table.ask("a").await, Found::Doubt);
+}
+
+#[tokio::test]
+async fn what_is_too_long_beside_a_key_is_left_out() {
+    let table = Asked::new();
+    let (longest, longer) = ("x".repeat(VALUE_BYTES_MAX), "x".repeat(VALUE_BYTES_MAX + 1));
+    table.say(Ok(Some(&longer)));
+    assert_eq!(table.ask("a").await, Found::Held(String::new()));
+    table.say(Ok(Some(&longest)));
+    assert_eq!(table.ask("b").await, Found::Held(longest));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use super::seldom::Seldom;
 pub enum What {
     Limits,
     Kv,
+    Tables,
 }
 
 /// Who answered.
@@ -53,17 +54,26 @@ pub fn up(all: bool) {
 
 /// A question was answered.
 pub fn answered(what: What, by: By) {
-    static COUNTERS: OnceLock<[Counter; 4]> = OnceLock::new();
+    static COUNTERS: OnceLock<[Counter; 6]> = OnceLock::new();
     let counters = COUNTERS.get_or_init(|| {
-        [("limits", "shared"), ("limits", "local"), ("kv", "shared"), ("kv", "unavailable")]
-            .map(|(what, answer)| metrics::counter!("wasmilter_state_shared_total", "what" => what, "answer" => answer))
+        [
+            ("limits", "shared"),
+            ("limits", "local"),
+            ("kv", "shared"),
+            ("kv", "unavailable"),
+            ("tables", "shared"),
+            ("tables", "unavailable"),
+        ]
+        .map(|(what, answer)| metrics::counter!("wasmilter_state_shared_total", "what" => what, "answer" => answer))
     });
-    let [limits, limits_here, kv, kv_away] = counters;
+    let [limits, limits_here, kv, kv_away, tables, tables_away] = counters;
     match (what, by) {
         (What::Limits, By::All) => limits,
         (What::Limits, By::Here) => limits_here,
         (What::Kv, By::All) => kv,
         (What::Kv, By::Here) => kv_away,
+        (What::Tables, By::All) => tables,
+        (What::Tables, By::Here) => tables_away,
     }
     .increment(1);
 }

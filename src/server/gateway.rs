@@ -127,7 +127,7 @@ impl Generation {
         let known = before.and_then(|old| old.shared.as_ref());
         let share = |settings| Shared::new(settings, &resolver, &environment.dialer, known);
         let shared = config.state.shared.as_ref().map(share).transpose()?;
-        let lookups = Lookups::new(&config.tables, &reach, &environment.sources)?;
+        let lookups = Lookups::new(&config.tables, &reach, shared.as_ref(), &environment.sources)?;
         let outside = environment.outside.clone();
         let outside = outside.unwrap_or_else(|| Outside::real(&resolver, &environment.dialer));
         let outside = outside.with_keys(shared.as_ref().and_then(Keys::of));

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::config::RedisServer;
 use crate::report::Seldom;
@@ -14,6 +17,8 @@ pub(super) struct Board {
     servers: Mutex<BTreeMap<String, Seen>>,
     /// Of a cluster: those that have a part of it, and whether that is all of it.
     needed: Mutex<Option<(BTreeSet<String>, bool)>>,
+    /// Whether it was ever known of all of them how they are, or waited for in vain.
+    first_known: watch::Sender<bool>,
     went: Seldom,
     came: Seldom,
     odd: Seldom,
@@ -77,6 +82,30 @@ impl Board {
         }
     }
 
+    /// Waits until that is known for the first time: at the start, and after a reload that names others. Nobody does so
+    /// again when it took too long. False: there was nothing to wait for, or it was in vain.
+    pub(super) async fn becomes_known(&self, wait_max: Duration) -> bool {
+        let mut known = self.first_known.subscribe();
+        if *known.borrow() {
+            return false;
+        }
+        let became = timeout(wait_max, known.wait_for(|known| *known)).await.is_ok();
+        self.first_known.send_replace(true);
+        became
+    }
+
+    /// Of a cluster: of all that have a part of it; while nobody knows who they are, that nobody can tell.
+    fn all_known(&self) -> bool {
+        let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
+        let servers = self.lock();
+        let known = |name: &String| !matches!(servers.get(name).map(|seen| &seen.state), None | Some(Known::Unknown));
+        match &*needed {
+            None => servers.keys().all(known),
+            Some((names, _)) if names.is_empty() => servers.values().all(|seen| matches!(seen.state, Known::Away(_))),
+            Some((names, _)) => names.iter().all(known),
+        }
+    }
+
     pub(super) fn shown(&self) -> Vec<serde_json::Value> {
         let shown = |(name, seen): (&String, &Seen)| {
             let (state, used, why) = match &seen.state {
@@ -109,6 +138,9 @@ impl Board {
 
     fn tell(&self) {
         told::up(self.all_up());
+        if !*self.first_known.borrow() && self.all_known() {
+            self.first_known.send_replace(true);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Seen>> {

@@ -36,11 +36,13 @@ pub(super) struct Reach {
     user: Option<String>,
     password: Option<Password>,
     database: u32,
-    cluster: bool,
+    /// Whether it is seen by a write of its own that a server is of any use.
+    tries_writes: bool,
+    has_scripts: bool,
     probe_key: String,
 }
 
-/// A connection on which a server takes writes.
+/// A connection on which a server takes writes, where anything is written.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
@@ -68,7 +70,8 @@ impl Reach {
             user: settings.user.clone(),
             password,
             database: settings.database,
-            cluster: settings.cluster,
+            tries_writes: settings.is_written() && !settings.cluster,
+            has_scripts: settings.is_written(),
             probe_key: format!("{}:probe", settings.prefix),
         })
     }
@@ -97,23 +100,23 @@ impl Reach {
         let made = MultiplexedConnection::new_with_config(&login, Bounded { stream, unasked: 0 }, config).await;
         let (mut connection, driver) = made.map_err(|error| error.to_string())?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
-        let scripts = Scripts::load(&mut connection).await?;
+        let scripts = if self.has_scripts { Scripts::load(&mut connection).await? } else { Scripts::none() };
         let link = Link { connection, scripts, server: server.clone() };
         self.probe(&link).await?;
         Ok((link, driver))
     }
 
     /// Whether it takes writes: a replica does not, and neither does a master that is full. In a cluster nobody knows which
-    /// keys are its own, so it is only asked whether it is there.
+    /// keys are its own, so it is only asked whether it is there; so is one that only holds tables.
     ///
     /// # Errors
     /// Why it does not.
     pub(super) async fn probe(&self, link: &Link) -> Result<(), String> {
         let mut probe = Cmd::new();
-        if self.cluster {
-            probe.arg("PING");
-        } else {
+        if self.tries_writes {
             probe.arg("SET").arg(&self.probe_key).arg("1").arg("PX").arg(PROBE_MS);
+        } else {
+            probe.arg("PING");
         }
         let answer = link.connection.clone().send_packed_command(&probe).await;
         match answer.map_err(|error| error.to_string())? {

@@ -1,7 +1,8 @@
-//! Floor 6: what several gateways hold in common, in Redis or Valkey: rate limits, and what filters keep.
+//! Floor 6: what several gateways hold in common, in Redis or Valkey: rate limits, and what filters keep. And tables of
+//! the operator's that are there.
 //!
 //! This folder is the only place that names redis. It refuses to be needed: when the servers are away, slow or not as they
-//! should be, limits are decided by this process and filters are told that their keys are not there. No session ever
+//! should be, limits are decided by this process, filters are told that their keys are not there, and what a table holds is in doubt. No session ever
 //! waits for longer than `[state] timeout` for an answer, and none once it is known that there will be none.
 
 mod addresses;
@@ -14,6 +15,7 @@ mod node;
 mod password;
 mod script;
 mod slots;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,7 @@ use self::connect::Reach;
 pub use self::kv::{Keys, Unavailable};
 use self::node::{NoAnswer, Node};
 use self::script::Call;
+pub use self::tables::Entries;
 use crate::config::SharedState;
 use crate::net::dial::Dial;
 use crate::net::dns::Resolver;

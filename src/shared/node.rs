@@ -99,6 +99,8 @@ impl Node {
                 Err(server.map_or(NoAnswer::Odd(text), |server| NoAnswer::Elsewhere { server, ask }))
             }
             Some(ServerErrorKind::TryAgain | ServerErrorKind::CrossSlot) => Err(NoAnswer::Odd(text)),
+            // The table cannot be read, and all else goes on.
+            Some(ServerErrorKind::NoPerm) if matches!(call, Call::Foreign(_)) => Err(NoAnswer::Odd(text)),
             _ if error.code() == "WRONGTYPE" => Err(NoAnswer::Odd(text)),
             _ => Err(self.fails(&link, &text)),
         }

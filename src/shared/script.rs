@@ -28,6 +28,11 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
+    /// Of a server that is asked for none of them.
+    pub(super) const fn none() -> Scripts {
+        Scripts { limits: Vec::new(), swap: Vec::new() }
+    }
+
     /// # Errors
     /// Why it does not take them.
     pub(super) async fn load(connection: &mut MultiplexedConnection) -> Result<Scripts, String> {
@@ -58,6 +63,8 @@ impl Scripts {
 pub(super) enum Call {
     /// One command about one key.
     Plain(Cmd),
+    /// The same about a key of the operator's, which the gateway's user may be forbidden to read.
+    Foreign(Cmd),
     Script {
         script: Script,
         keys: Vec<String>,
@@ -69,7 +76,7 @@ impl Call {
     /// As a command for a server that has the scripts.
     pub(super) fn command(&self, scripts: &Scripts) -> Cmd {
         match self {
-            Call::Plain(command) => command.clone(),
+            Call::Plain(command) | Call::Foreign(command) => command.clone(),
             Call::Script { script, keys, arguments } => evaluate("EVALSHA", scripts.digest(*script), keys, arguments),
         }
     }
@@ -77,7 +84,7 @@ impl Call {
     /// For a server that has forgotten them.
     pub(super) fn in_full(&self) -> Option<Cmd> {
         match self {
-            Call::Plain(_) => None,
+            Call::Plain(_) | Call::Foreign(_) => None,
             Call::Script { script, keys, arguments } => {
                 Some(evaluate("EVAL", script.text().as_bytes(), keys, arguments))
             }

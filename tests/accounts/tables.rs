@@ -29,7 +29,7 @@ impl Asked {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (resolver, dialer) = (Resolver::new(&config.resolver).unwrap(), Arc::new(Tcp) as Arc<dyn Dial>);
         let reach = Reach { upstreams: None, resolver: &resolver, dialer: &dialer };
-        let lookups = Lookups::new(&config.tables, &reach, &Sources::new()).unwrap();
+        let lookups = Lookups::new(&config.tables, &reach, None, &Sources::new()).unwrap();
         Asked { lookups, runtime }
     }
 

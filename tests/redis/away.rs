@@ -129,7 +129,7 @@ fn tls_and_a_user_with_few_rights_are_enough() {
     ]);
     // As docs/shared.md has it.
     let rights = "ACL SETUSER wasmilter on >sesame ~wasmilter:* +get +set +del +evalsha +eval +script|load +time +ping \
-                  +select +cluster|slots +asking";
+                  +select +exists +cluster|slots +asking";
     redis.say(&rights.split(' ').collect::<Vec<_>>());
     let login = format!("user = \"wasmilter\"\npassword-file = \"{password}\"\n");
     let mut refused = Gateway::start(upstream.address, &sharing(&redis, &format!("{login}ca = \"{wrong}\"\n{FEW}")));

@@ -19,5 +19,6 @@ mod limits;
 mod loading;
 mod server;
 mod shared;
+mod tables;
 #[path = "../operating/upstream.rs"]
 mod upstream;

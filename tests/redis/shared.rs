@@ -12,8 +12,8 @@ use wasmilter::state::limits::{How, Question};
 
 use crate::server::WAIT;
 
-/// Of a configuration with this `[state]`, as soon as all of it is there.
-pub(crate) async fn connected(state: &str) -> Arc<Shared> {
+/// Of a configuration with this `[state]`, which is connected to from now on.
+pub(crate) fn begun(state: &str) -> Arc<Shared> {
     let text = format!(
         "hostname = \"mx.inside.test\"\nupstream = {{ address = \"127.0.0.1:10025\" }}\n[[listener]]\n\
          name = \"mx\"\naddress = \"127.0.0.1:25\"\n[state]\n{state}\n"
@@ -22,6 +22,12 @@ pub(crate) async fn connected(state: &str) -> Arc<Shared> {
     let (resolver, dialer) = (Resolver::new(&config.resolver).unwrap(), Arc::new(Tcp) as Arc<dyn Dial>);
     let shared = Shared::new(config.state.shared.as_ref().unwrap(), &resolver, &dialer, None).unwrap();
     shared.begin();
+    shared
+}
+
+/// The same as soon as all of it is there.
+pub(crate) async fn connected(state: &str) -> Arc<Shared> {
+    let shared = begun(state);
     is_there(&shared).await;
     shared
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::problem::Problem;
+use crate::config::problem::{Problem, Span};
 use crate::config::section::Section;
 use crate::config::value::Value;
 use crate::config::{RedisServer, SharedState, names, url};
@@ -31,11 +31,15 @@ enum Kept {
     Kv,
 }
 
-pub(super) fn read(section: &Section<'_>) -> Option<SharedState> {
+pub(super) fn read(section: &Section<'_>, in_redis: &[Span]) -> Option<SharedState> {
     if section.lacks("redis") {
         for value in ABOUT_SERVERS.iter().filter_map(|key| section.value(key)) {
             let problem = Problem::at(value.head(), "this is about a server, and there is none").label("not used");
             section.reader.error(problem.help("add redis = [\"redis://127.0.0.1:6379\"] to [state], or take it away"));
+        }
+        for span in in_redis {
+            let problem = Problem::at(span.clone(), "the table is in Redis, and there is none").label("nobody to ask");
+            section.reader.error(problem.help("add redis = [\"redis://127.0.0.1:6379\"] to [state]"));
         }
         return None;
     }
@@ -56,7 +60,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<SharedState> {
     let prefix = section.get_or("prefix", PREFIX_DEFAULT.to_owned(), prefix);
     let timeout = section.get_or("timeout", TIMEOUT_DEFAULT, |v| v.duration(TIMEOUT));
     let kept = section.get_or("share", vec![Kept::Limits, Kept::Kv], |v| match v.items().len() {
-        0 => Err(v.error("shares nothing").help("choose from \"limits\", \"kv\", or take `redis` away")),
+        // Tables are asked for whatever is shared.
+        0 if in_redis.is_empty() => {
+            Err(v.error("shares nothing").help("choose from \"limits\", \"kv\", or take `redis` away"))
+        }
         _ => Ok(v.list(|item| item.one_of(&SHARED))),
     });
     let (tls, servers) = servers?;

@@ -105,14 +105,14 @@ pub(in crate::config) fn read(name: &str, section: &Section<'_>) -> Option<Table
     let kind = section.get_or("kind", TableKind::Exact, |v| v.one_of(KIND_CHOICES));
     let entries = section.get("entries", |v| entries(v, kind));
     let file = section.get("file", Value::path);
-    let asks = section.value("url").is_some() || section.value("ldap").is_some();
+    let asks = ["url", "ldap", "redis"].iter().any(|key| section.value(key).is_some());
     if asks {
         let source = asked::read(section, kind);
-        let keys = ["entries", "file", "url", "ldap"];
+        let keys = ["entries", "file", "url", "ldap", "redis"];
         let given: Vec<Value<'_>> = keys.iter().filter_map(|key| section.value(key)).collect();
         if let [_, second, ..] = given.as_slice() {
             let problem = Problem::at(second.head(), "a table has one place where its entries are").label("one more");
-            section.reader.error(problem.help("take all but one of `entries`, `file`, `url` and `ldap` away"));
+            section.reader.error(problem.help("take all but one of `entries`, `file`, `url`, `ldap` and `redis` away"));
         }
         return Some(Table { name: named.ok()?, kind: TableKind::Exact, source: source? });
     }
