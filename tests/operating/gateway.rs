@@ -49,7 +49,7 @@ impl Gateway {
         Gateway::start_in(Arc::new(folder), Command::new(env!("CARGO_BIN_EXE_wasmilter")))
     }
 
-    fn start_by(program: Command, upstream: SocketAddr, more: &str) -> Gateway {
+    pub(crate) fn start_by(program: Command, upstream: SocketAddr, more: &str) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("w.toml"), configuration(upstream, "example.org", more)).unwrap();
         Gateway::start_in(Arc::new(folder), program)

@@ -1,6 +1,7 @@
 //! What the gateway knows outlives it, and nothing about the file stops mail.
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::components;
 use crate::gateway::{Client, Gateway};
@@ -167,4 +168,15 @@ fn a_reload_begins_changes_and_ends_snapshots() {
 
 fn gateway_file(configuration: &Path, name: &str) -> bool {
     configuration.with_file_name(name).is_file()
+}
+
+#[test]
+fn a_service_with_a_folder_of_its_own_needs_no_word_of_it() {
+    let (upstream, folder) = (Upstream::start(), tempfile::tempdir().unwrap());
+    let mut program = Command::new(env!("CARGO_BIN_EXE_wasmilter"));
+    program.env("STATE_DIRECTORY", folder.path());
+    let gateway = Gateway::start_by(program, upstream.address, "");
+    gateway.signal("TERM");
+    assert!(gateway.wait().0.success());
+    assert!(folder.path().join("state.redb").is_file());
 }
