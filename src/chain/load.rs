@@ -1,7 +1,10 @@
 //! A configuration's filters, loaded; and loaded again without forgetting what they remember.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::outcome::BodyMode;
 use super::when::Conditions;
@@ -219,10 +222,14 @@ fn load_filter(
         tables: granted.cloned().collect(),
         memory,
         outside: outside.clone(),
-        trusted_networks: config.relay.trusted_networks.clone(),
+        trusted_networks: trusted_networks(config),
         http,
     });
     Ok(Program::load(host, profile, &config.engine, known.map(AsRef::as_ref))?)
+}
+
+fn trusted_networks(config: &Config) -> BTreeMap<String, Vec<IpNet>> {
+    config.listeners.iter().map(|listener| (listener.name.clone(), listener.trusted_networks.clone())).collect()
 }
 
 fn listener(listener: &config::Listener, config: &Config, programs: &[Arc<Program>]) -> ListenerChain {

@@ -1,12 +1,15 @@
 //! `wasmilter check`: what a configuration means, in a few lines, or what is wrong with it. Opens what the
 //! configuration names, and no socket.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use ipnet::IpNet;
 
 use crate::accounts::{Backends, Reach};
 use crate::chain::{Chain, ChainError};
@@ -185,6 +188,20 @@ fn unreadable(path: &Path) -> Option<String> {
     Some(format!("{}, {why}", path.display()))
 }
 
+/// Networks whose clients may send anywhere, and where, unless that is everywhere.
+fn trusted(config: &Config) -> Vec<String> {
+    let all: BTreeSet<&IpNet> = config.listeners.iter().flat_map(|listener| &listener.trusted_networks).collect();
+    let said = |network: &IpNet| {
+        let at: Vec<_> = config.listeners.iter().filter(|one| one.trusted_networks.contains(network)).collect();
+        if at.len() == config.listeners.len() {
+            return network.to_string();
+        }
+        let names: Vec<String> = at.iter().map(|listener| format!("\"{}\"", listener.name)).collect();
+        format!("{network} at {}", names.join(" and "))
+    };
+    all.into_iter().map(said).collect()
+}
+
 /// Who connects where, where mail goes, and who may send what to whom.
 fn summary(config: &Config, chain: Option<&Chain>) -> String {
     let mut out = String::new();
@@ -197,7 +214,7 @@ fn summary(config: &Config, chain: Option<&Chain>) -> String {
     }
     let below = config.relay.subdomains_of.iter().map(|domain| format!("everything below {domain}"));
     line(&mut out, "takes mail for", &list_or(config.relay.domains.iter().cloned().chain(below), "no domain"));
-    let networks = config.relay.trusted_networks.iter().map(ToString::to_string);
+    let networks = trusted(config).into_iter();
     let logins = config.listeners.iter().filter(|listener| listener.auth != ListenerAuth::Off);
     let logins = logins.map(|listener| format!("whoever logs in at \"{}\"", listener.name));
     let seen = config.listeners.iter().filter(|listener| listener.after_login);

@@ -294,7 +294,8 @@ fn nobody_may_send(config: &Config, reader: &Reader<'_>) {
     let relay = &config.relay;
     let ours = !relay.domains.is_empty() || !relay.subdomains_of.is_empty() || relay.domains_table.is_some();
     let login = config.listeners.iter().any(|listener| listener.auth != ListenerAuth::Off);
-    if !ours && !login && relay.trusted_networks.is_empty() {
+    let trusted = config.listeners.iter().any(|listener| !listener.trusted_networks.is_empty());
+    if !ours && !login && !trusted {
         reader.warn(
             Problem::at(0..0, "nobody may send anything: no domain is yours, nobody is trusted, nobody can log in")
                 .help("add [relay] with domains = [\"example.org\"], the domains that you take mail for"),
@@ -386,18 +387,17 @@ fn waits(config: &Config, reader: &Reader<'_>) {
 
 /// A proxy that does not know its client (a health check) is the client itself.
 fn trusted_proxies(config: &Config, reader: &Reader<'_>) {
-    let trusted = &config.relay.trusted_networks;
     for (place, listener) in config.listeners.iter().enumerate() {
         let networks = listener.trust.proxy.iter().flat_map(|proxy| &proxy.networks);
         for (item, network) in networks.enumerate() {
-            if trusted.iter().any(|one| one.contains(network) || network.contains(one)) {
+            if listener.trusted_networks.iter().any(|one| one.contains(network) || network.contains(one)) {
                 reader.warn(
                     Problem::at(
                         reader.place(&format!("listener.{place}.proxy-networks.{item}")),
                         "clients this proxy does not know may send anything to anywhere",
                     )
-                    .label("also in relay.trusted-networks")
-                    .help("take the proxy's address out of relay.trusted-networks"),
+                    .label("also in trusted-networks")
+                    .help("take the proxy's address out of trusted-networks, or give this listener a list of its own"),
                 );
             }
         }

@@ -1,5 +1,6 @@
 //! From the text to the configuration: parse, read every section, then look at them together.
 
+use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::access::AccessRule;
@@ -78,12 +79,14 @@ fn config(top: &Section<'_>) -> Option<Config> {
     let upstreams = upstream::read_all(top);
     let (tables, table_names, in_redis) = tables(top);
     let known_tables = table::names(&tables, &table_names);
-    let relay = relay::read(&top.section("relay", &schema::RELAY), &known_tables);
+    let relay_section = top.section("relay", &schema::RELAY);
+    let relay = relay::read(&relay_section, &known_tables);
+    let trusted = relay::trusted_networks(&relay_section).unwrap_or_default();
     let auth = auth::read(&top.section("auth", &schema::AUTH), upstreams.as_deref());
     let limits = bounds::limits(&top.section("limits", &schema::LIMITS), &Limits::default());
     let networks = bounds::networks(&top.sections("network", &schema::NETWORK), &limits);
     let (filters, filter_names) = filters(top, &known_tables, upstreams.as_deref());
-    let listeners = listeners(top, tls_given, &filter_names, &known_tables);
+    let listeners = listeners(top, tls_given, &filter_names, &known_tables, &trusted);
     let routes = routes(top, upstreams.as_deref(), listeners.as_deref());
     let hosts = listeners.as_deref();
     let access_shape = ("access", "access rule", &schema::ACCESS);
@@ -178,6 +181,7 @@ fn listeners(
     tls_given: Option<TlsVersion>,
     filters: &[String],
     tables: &TableNames,
+    trusted: &[IpNet],
 ) -> Option<Vec<Listener>> {
     let sections = top.sections("listener", &schema::LISTENER);
     too_many(top, "listener", sections.len());
@@ -191,8 +195,8 @@ fn listeners(
         }
         return None;
     }
-    let listeners: Vec<Listener> =
-        sections.iter().filter_map(|section| listener::read(section, tls_given, filters, tables)).collect();
+    let read = |section| listener::read(section, tls_given, filters, tables, trusted);
+    let listeners: Vec<Listener> = sections.iter().filter_map(read).collect();
     let paths = listeners.iter().enumerate().map(|(place, one)| (one.name.as_str(), format!("listener.{place}.name")));
     if !top.reader.failed() {
         check::unique("listener", paths, top.reader);

@@ -64,6 +64,7 @@ pub(super) const LISTENER: Shape = Shape {
         "help",
         "strict-addresses",
         "sender-login",
+        "trusted-networks",
         "after-login",
     ],
 };

@@ -93,6 +93,9 @@ pub struct Listener {
     pub help: Option<String>,
     /// Whose address the sender has to be, where somebody has logged in.
     pub sender_login: Option<SenderLogin>,
+    /// Clients from here may send anywhere: its own list, or that of `[relay]`. Loopback is only in it when the operator
+    /// wrote it.
+    pub trusted_networks: Vec<IpNet>,
     /// From an address that has logged in elsewhere lately, anything may be sent, without a login.
     pub after_login: bool,
     /// Addresses must be in the exact form of RFC 5321 4.1.2.
@@ -156,8 +159,6 @@ pub struct Relay {
     pub domains_table: Option<String>,
     /// Who there is in our domains: the name of a table. `None`: only the upstream knows.
     pub recipients: Option<String>,
-    /// Clients from here may send anywhere. Loopback is only in it when the operator wrote it.
-    pub trusted_networks: Vec<IpNet>,
 }
 
 /// Bounds of one session. `None` means switched off for this network.

@@ -2,7 +2,7 @@
 //! and who made it. Only what it says of itself it has to be asked. Nothing here decides whether it loads;
 //! [`component`](super::component) does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -208,7 +208,7 @@ impl Inspection {
             tables: Vec::new(),
             memory: Arc::new(Memory::new(filter)),
             outside: Outside::scripted(Clock::System, &Arc::default()),
-            trusted_networks: Vec::new(),
+            trusted_networks: BTreeMap::new(),
             http: None,
         });
         let program = Program::of(host, profile, self.component.clone(), self.digest.clone());

@@ -1,5 +1,6 @@
 //! What the host knows about one filter beside its code: the operator's words, and what outlives its instances.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,8 +23,8 @@ pub struct Profile {
     pub tables: Vec<Arc<Table>>,
     pub memory: Arc<Memory>,
     pub outside: Outside,
-    /// Whom the operator lets relay: `[relay] trusted-networks`.
-    pub trusted_networks: Vec<IpNet>,
+    /// Whom the operator lets relay, by the name of the listener.
+    pub trusted_networks: BTreeMap<String, Vec<IpNet>>,
     /// Where the filter was granted any address.
     pub http: Option<Arc<dyn Http>>,
 }

@@ -218,6 +218,7 @@ mod tests {
             helo_checks: Vec::new(),
             vrfy: crate::config::Vrfy::Neutral,
             help: None,
+            trusted_networks: Vec::new(),
             after_login: false,
             strict_addresses: false,
             sender_login: None,

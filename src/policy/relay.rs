@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::access::plain;
 use super::sender::without_extension;
 use super::tables::Tables;
-use crate::config::{Relay, holds};
+use crate::config::{Listener, Relay, holds};
 use crate::mail::{AfterLogin, SessionFacts};
 use crate::smtp::ForwardPath;
 
@@ -45,11 +45,11 @@ impl Known {
     }
 }
 
-/// The standing of a client: known, or from a network the operator named.
+/// The standing of a client: known, or from a network that the operator named for the listener.
 #[must_use]
-pub fn standing(relay: &Relay, address: IpAddr, known: Known) -> Standing {
+pub fn standing(listener: &Listener, address: IpAddr, known: Known) -> Standing {
     match known {
-        _ if holds(&relay.trusted_networks, address) => Standing::MayRelay,
+        _ if holds(&listener.trusted_networks, address) => Standing::MayRelay,
         Known::Login | Known::AfterLogin => Standing::MayRelay,
         Known::Unsure => Standing::Unsure,
         Known::Nothing => Standing::Stranger,

@@ -422,13 +422,13 @@ impl Session {
     }
 
     fn standing(&self) -> Standing {
-        policy::relay::standing(&self.config().relay, self.peer(), Known::of(&self.facts))
+        policy::relay::standing(self.rules.listener(), self.peer(), Known::of(&self.facts))
     }
 
     /// Whether the client is believed what it says of others: not for a login of somebody elsewhere.
     fn vouches(&self) -> bool {
         let known = if self.facts.auth.is_some() { Known::Login } else { Known::Nothing };
-        policy::relay::standing(&self.config().relay, self.peer(), known) == Standing::MayRelay
+        policy::relay::standing(self.rules.listener(), self.peer(), known) == Standing::MayRelay
     }
 
     fn set_tls(&mut self, tls: TlsFacts) -> Arc<TlsFacts> {

@@ -53,7 +53,7 @@ pub(crate) fn open_relay(config: &Config) -> Option<String> {
     let trials = Trials::new(&config, &tables);
     let mut found = String::new();
     for (place, listener) in config.listeners.iter().enumerate() {
-        let Some(address) = who::unknown(&config) else { break };
+        let Some(address) = who::unknown(listener) else { continue };
         let client = Client { tls: listener.tls != ListenerTls::Off, ..who::client(&config, place, address) };
         let relayed = trials.battery(&client);
         if !relayed.is_empty() {
@@ -80,13 +80,13 @@ pub(super) fn audit(config: &Arc<Config>, tables: &Tables) -> Report {
         for trusted in from.tried.iter().filter(|place| place.is_trusted) {
             let client = who::client(config, place, trusted.address);
             let who = format!("{} ({})", trusted.named, trusted.address);
-            may_relay(&trials, &mut report, &client, &who, "relay.trusted-networks");
+            may_relay(&trials, &mut report, &client, &who, "trusted-networks");
         }
         if from.more {
             report.line(&format!("  there are more kinds of addresses than the {ADDRESSES_MAX} that are tried"));
         }
         logins::tried(&trials, &mut report, place, listener);
-        if let Some(address) = who::unknown(config).filter(|_| listener.after_login) {
+        if let Some(address) = who::unknown(listener).filter(|_| listener.after_login) {
             let client = Client { after_login: true, ..who::client(config, place, address) };
             let who = "an address that has logged in elsewhere lately";
             may_relay(&trials, &mut report, &client, who, "after-login");
@@ -148,7 +148,7 @@ fn strangers(trials: &Trials<'_>, report: &mut Report, place: usize, listener: &
 
 /// Strangers that somebody speaks for. What comes through a proxy comes through it anyhow.
 fn introduced(trials: &Trials<'_>, place: usize, listener: &Listener) -> Vec<(String, Client)> {
-    let (Some(speaker), Some(address)) = (listener.trust.xclient.first(), who::unknown(trials.config)) else {
+    let (Some(speaker), Some(address)) = (listener.trust.xclient.first(), who::unknown(listener)) else {
         return Vec::new();
     };
     let client = who::client(trials.config, place, address);

@@ -1,6 +1,7 @@
 //! What is wider than it looks, as far as the file itself shows it: networks, authorities of certificates, providers of
 //! tokens; and what others than policy may permit.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -35,7 +36,8 @@ const PUBLIC_ISSUERS: &[&str] = &[
 
 /// Whose network is that?
 pub(super) fn networks(report: &mut Report, config: &Config) {
-    for network in &config.relay.trusted_networks {
+    let trusted: BTreeSet<&IpNet> = config.listeners.iter().flat_map(|one| &one.trusted_networks).collect();
+    for network in trusted {
         if let Some(why) = too_wide(network) {
             report.surprise(&format!("trusted network {network}: {why}"));
         }
@@ -43,7 +45,7 @@ pub(super) fn networks(report: &mut Report, config: &Config) {
     for listener in &config.listeners {
         for proxy in listener.trust.proxy.iter().flat_map(|proxy| &proxy.networks) {
             let trusted = |one: &&IpNet| one.contains(proxy) || proxy.contains(*one);
-            if let Some(network) = config.relay.trusted_networks.iter().find(trusted) {
+            if let Some(network) = listener.trusted_networks.iter().find(trusted) {
                 report.surprise(&format!(
                     "listener \"{}\": clients that the proxy {proxy} does not know relay, as it is in the trusted \
                      network {network}",

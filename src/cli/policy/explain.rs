@@ -140,13 +140,14 @@ fn shown(out: &mut String, exchange: &Exchange) {
 /// What relay policy says to this recipient, and why.
 fn by_relay(config: &Config, tables: &Tables, client: &Client, logged_in: bool, recipient: &str) -> String {
     let Ok(path) = ForwardPath::parse(recipient) else { return "not asked, that is no address".to_owned() };
-    let after_login = client.after_login && config.listeners.get(client.listener).is_some_and(|one| one.after_login);
+    let Some(listener) = config.listeners.get(client.listener) else { return "not asked, nobody listens".to_owned() };
+    let after_login = client.after_login && listener.after_login;
     let standing = match (logged_in, after_login) {
         (true, _) => Known::Login,
         (false, true) => Known::AfterLogin,
         (false, false) => Known::Nothing,
     };
-    let standing = relay::standing(&config.relay, client.address, standing);
+    let standing = relay::standing(listener, client.address, standing);
     let known = || match tables.judge(&Told::default(), |tables| relay::is_known(&config.relay, tables, &path)) {
         Judged::Clear(true) => "",
         Judged::Clear(false) => ", and in no table of recipients",

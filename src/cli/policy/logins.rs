@@ -62,7 +62,7 @@ pub(super) fn tried(trials: &Trials<'_>, report: &mut Report, place: usize, list
     let (config, tables) = (trials.config, trials.tables);
     let proofs = who::proofs(config, listener);
     let logins = who::logins(config, tables, listener);
-    let Some(address) = who::unknown(config).filter(|_| !proofs.is_empty()) else { return };
+    let Some(address) = who::unknown(listener).filter(|_| !proofs.is_empty()) else { return };
     let base = who::client(config, place, address);
     let mut all = Vec::new();
     for login in &logins.tried {

@@ -58,7 +58,7 @@ fn an_honest_site_has_no_surprises() {
         &text,
         &[
             "listener \"mx\"\n  a stranger: nothing is relayed (",
-            "trusted network 10.0.0.0/8 (10.0.0.0): relays to anywhere (relay.trusted-networks)",
+            "trusted network 10.0.0.0/8 (10.0.0.0): relays to anywhere (trusted-networks)",
             "login \"somebody@example.org\" (one of yours) by password (",
             "): relays to anywhere, from <>, itself, others of yours; not from anybody elsewhere: 553 5.7.1",
             "login \"somebody\" (no address) by password (",
@@ -68,6 +68,22 @@ fn an_honest_site_has_no_surprises() {
     );
     let mx = text.split("listener \"submission\"").next().unwrap();
     assert!(!mx.contains("login"), "{mx}");
+}
+
+#[test]
+fn each_listener_trusts_whom_it_names() {
+    let own = |networks: &str| {
+        let own = format!("address = \"127.0.0.1:25\"\ntrusted-networks = {networks}");
+        text_of(move |site| site.replace("address = \"127.0.0.1:25\"", &own))
+    };
+    let (text, surprising) = own("[]");
+    assert_eq!(surprising, 0, "{text}");
+    let (mx, others) = text.split_once("listener \"submission\"").unwrap();
+    assert!(!mx.contains("trusted network") && mx.contains("a stranger: nothing is relayed ("), "{mx}");
+    says(others, &["trusted network 10.0.0.0/8 (10.0.0.0): "]);
+    let (text, surprising) = own("[\"9.0.0.0/8\"]");
+    assert_eq!(surprising, 1, "{text}");
+    says(&text, &["trusted network 9.0.0.0/8 (9.0.0.0): relays to anywhere (trusted-networks)", "hardly all yours"]);
 }
 
 #[test]

@@ -56,10 +56,10 @@ pub(super) fn addresses(config: &Config, tables: &Tables, listener: &Listener) -
         let by_networks = config.networks.iter().map(|network| holds(&network.networks, address));
         let speaks = [&listener.trust.xclient, &listener.trust.xforward].map(|networks| holds(networks, address));
         let all = by_rules.chain(by_networks).chain(speaks).collect();
-        (looks(address), holds(&config.relay.trusted_networks, address), all)
+        (looks(address), holds(&listener.trusted_networks, address), all)
     };
     let strangers = STRANGERS.iter().filter_map(|text| Some((text.parse().ok()?, String::new())));
-    let trusted = config.relay.trusted_networks.iter();
+    let trusted = listener.trusted_networks.iter();
     let trusted = trusted.map(|network| (one_of(network), format!("trusted network {network}")));
     let mut seen = BTreeSet::new();
     let mut found: Vec<Place> = Vec::new();
@@ -124,10 +124,10 @@ pub(super) fn one_of(network: &IpNet) -> IpAddr {
     if first.is_unspecified() { any.parse().unwrap_or(first) } else { first }
 }
 
-/// Nobody whom anybody knows.
-pub(super) fn unknown(config: &Config) -> Option<IpAddr> {
+/// Nobody whom anybody knows there.
+pub(super) fn unknown(listener: &Listener) -> Option<IpAddr> {
     let mut addresses = STRANGERS.iter().filter_map(|text| text.parse::<IpAddr>().ok());
-    addresses.find(|address| !holds(&config.relay.trusted_networks, *address))
+    addresses.find(|address| !holds(&listener.trusted_networks, *address))
 }
 
 pub(super) fn client(config: &Config, listener: usize, address: IpAddr) -> Client {

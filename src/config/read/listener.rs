@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
+
 use crate::config::access::SenderLogin;
 use crate::config::edge::TlsVersion;
 use crate::config::names;
@@ -14,6 +16,7 @@ use crate::config::{HeloCheck, Listener, ListenerAuth, ListenerTls, Protocol, Ta
 use crate::smtp::replies;
 
 use super::edge;
+use super::relay::trusted_networks;
 use super::table::TableNames;
 
 const TLS_CHOICES: &[(&str, ListenerTls)] =
@@ -44,12 +47,13 @@ const ADDRESS_HELP: &str = "write an IP address and a port, \"0.0.0.0:25\" or \"
                             socket that systemd passes under this listener's name";
 
 /// `tls_given`: there is a `[tls]` section with this lowest version, so STARTTLS is what a listener does unless it says
-/// otherwise.
+/// otherwise. `trusted`: the networks of `[relay]`.
 pub(in crate::config) fn read(
     section: &Section<'_>,
     tls_given: Option<TlsVersion>,
     filter_names: &[String],
     tables: &TableNames,
+    trusted: &[IpNet],
 ) -> Option<Listener> {
     let name = section.required("name", "name = \"mx\"", |v| v.parsed("a name", names::NAME_HELP, names::name));
     let addresses = section.required("address", "address = \"0.0.0.0:25\"", addresses);
@@ -73,6 +77,7 @@ pub(in crate::config) fn read(
     let vrfy = section.get_or("vrfy", Vrfy::Neutral, |v| v.one_of(VRFY_CHOICES));
     let help = section.get("help", help).unwrap_or_else(|| Some(replies::HELP_TEXT.to_owned()));
     let strict_addresses = section.get_or("strict-addresses", false, Value::flag);
+    let trusted_networks = trusted_networks(section).unwrap_or_else(|| trusted.to_vec());
     let after_login = section.get_or("after-login", false, Value::flag);
     let sender_login = sender_login(section, tables);
     if sender_login.is_some() && auth == ListenerAuth::Off && trust.xclient.is_empty() {
@@ -103,6 +108,7 @@ pub(in crate::config) fn read(
         vrfy,
         help,
         sender_login,
+        trusted_networks,
         after_login,
         strict_addresses,
     })

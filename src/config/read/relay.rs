@@ -33,10 +33,12 @@ pub(in crate::config) fn read(section: &Section<'_>, tables: &TableNames) -> Rel
             }
         }
     }
-    if let Some(value) = section.value("trusted-networks") {
-        relay.trusted_networks = own_networks(&value, &OPEN_RELAY);
-    }
     relay
+}
+
+/// Whose clients may send anywhere, as `[relay]` or a listener says; None where it does not.
+pub(in crate::config) fn trusted_networks(section: &Section<'_>) -> Option<Vec<IpNet>> {
+    section.value("trusted-networks").map(|value| own_networks(&value, &OPEN_RELAY))
 }
 
 /// A domain of ours, and whether its subdomains were meant.

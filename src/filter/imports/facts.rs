@@ -192,7 +192,8 @@ impl Host for Guest {
         }
         let profile = self.profile.clone();
         let session = &self.work()?.session;
-        let trusted = holds(&profile.trusted_networks, session.peer.ip().to_canonical());
+        let networks = profile.trusted_networks.get(&*session.listener);
+        let trusted = networks.is_some_and(|networks| holds(networks, session.peer.ip().to_canonical()));
         Ok(match name.as_str() {
             "rdns" => vec![rdns(session)],
             "standing" => vec![standing(session, trusted)],
