@@ -86,7 +86,7 @@ async fn run(
         };
         let Some(stream) = accepted else { continue };
         let _ = tell.send(Heard::Opened).await;
-        let gone = converse(stream, &manners, &tell, &mut orders, std::mem::take(&mut early)).await;
+        let gone = converse(stream, &manners, &tell, &mut orders, &mut early).await;
         let _ = tell.send(Heard::Closed).await;
         if gone {
             listener = None;
@@ -94,21 +94,22 @@ async fn run(
     }
 }
 
-/// One connection; true when the upstream is to be gone altogether.
+/// One connection; true when the upstream is to be gone altogether. `early`: what was said before it, to be said to it; and
+/// then what is for the next.
 async fn converse(
     stream: TcpStream,
     manners: &Manners,
     tell: &mpsc::Sender<Heard>,
     orders: &mut mpsc::Receiver<Order>,
-    early: Vec<Order>,
+    early: &mut Vec<Order>,
 ) -> bool {
     let _ = stream.set_nodelay(true);
     let mut stream = BufReader::new(stream);
-    let mut in_data = false;
+    let (mut in_data, mut has_quit) = (false, false);
     if manners.ehlo.is_some() {
         let _ = stream.write_all(b"220 upstream.test ESMTP\r\n").await;
     }
-    for order in early {
+    for order in std::mem::take(early) {
         if let Order::Say(octets) = order {
             let _ = stream.write_all(&octets).await;
         }
@@ -118,6 +119,11 @@ async fn converse(
         tokio::select! {
             biased;
             order = orders.recv() => match order {
+                // A greeting, to whoever comes next; the end of this one may be on its way yet.
+                Some(Order::Say(octets)) if has_quit && octets.starts_with(b"220") => {
+                    early.push(Order::Say(octets));
+                    return false;
+                }
                 Some(Order::Say(octets)) => {
                     in_data = octets.starts_with(b"354") || (in_data && !octets.starts_with(b"2"));
                     let _ = stream.write_all(&octets).await;
@@ -135,6 +141,7 @@ async fn converse(
                     return false;
                 }
                 let whole = std::mem::take(&mut line);
+                has_quit |= !in_data && whole.eq_ignore_ascii_case(b"QUIT\r\n");
                 let answer = if in_data { None } else { polite(&whole, manners) };
                 match answer {
                     Some(answer) => { let _ = stream.write_all(answer.as_bytes()).await; }
