@@ -192,7 +192,16 @@ fn redis() -> Outcome {
 
 fn fuzz() -> Outcome {
     tools::cpp_compiler()?;
-    let lint = ["clippy", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--all-features"];
+    let lint = [
+        "clippy",
+        "--quiet",
+        "--locked",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+        "--target-dir",
+        "target",
+        "--all-features",
+    ];
     run(cargo(&[&lint[..], &["--", "-D", "warnings"]].concat()))
 }
 
