@@ -12,7 +12,8 @@ fn seen(gateway: &Gateway, words: &[&str]) -> (Option<i32>, String) {
     (run.status.code(), String::from_utf8([run.stdout, run.stderr].concat()).unwrap())
 }
 
-fn elsewhere(client: &mut Client) -> String {
+/// What is answered to a recipient in a domain that is not the gateway's.
+pub(crate) fn elsewhere(client: &mut Client) -> String {
     assert!(client.say("MAIL FROM:<scanner@client.test>").starts_with("250 "));
     let answer = client.say("RCPT TO:<b@elsewhere.test>");
     client.say("RSET");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::after_login::elsewhere;
 use crate::gateway::{Client, Gateway, configuration};
 use crate::upstream::Upstream;
 
@@ -43,13 +44,6 @@ fn refused(upstream: &Upstream, socket: &Path) -> String {
     let run = Command::new(PROGRAM).args(["serve", "--config"]).arg(&path).output().unwrap();
     assert_eq!(run.status.code(), Some(1));
     String::from_utf8(run.stderr).unwrap()
-}
-
-fn elsewhere(client: &mut Client) -> String {
-    assert!(client.say("MAIL FROM:<scanner@client.test>").starts_with("250 "));
-    let answer = client.say("RCPT TO:<b@elsewhere.test>");
-    client.say("RSET");
-    answer
 }
 
 #[test]
